@@ -1,0 +1,62 @@
+# One target a job; `make help` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+REQUIREMENTS ?= requirements.txt
+PORT ?= 5000
+
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test test-fast lint format ui show lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/installed ## build the environment in .venv (REQUIREMENTS=requirements-gpu.txt: with CUDA)
+
+$(VENV)/installed: $(REQUIREMENTS) requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-r $(REQUIREMENTS) -r requirements-dev.txt
+	touch $@
+
+repro: install ## run the pipeline, as far as anything has changed, and show the report
+	dvc repro
+	@$(MAKE) --no-print-directory show
+
+show: install ## print the report and the metrics of both models
+	@cat report.md
+	@dvc metrics show --md metrics/baseline.json metrics/image.json
+
+ui: install ## open the MLflow page on the runs (PORT=5000)
+	@case "$$MLFLOW_TRACKING_URI" in http*) echo "runs are kept by the server that MLFLOW_TRACKING_URI names: open its page"; exit 1;; esac
+	mlflow ui --port $(PORT) --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
+
+test: install lint ## run every check and test, as CI does
+	$(BIN)/python -m pytest
+
+test-fast: install ## run the tests that need no training
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: install ## check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: install ## put the code in ruff's format
+	ruff check --fix .
+	ruff format .
+
+lock: ## compile the requirements anew, with the newest versions that fit
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet uv
+	for name in requirements requirements-dev requirements-gpu; do \
+		$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \
+	done
+	rm -rf $(VENV)-lock
+
+clean: ## remove unfinished work of killed runs (outputs, downloads and runs stay)
+	rm -rf cache/embed cache/train

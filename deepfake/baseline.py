@@ -1,0 +1,74 @@
+"""The metadata baseline: what could have been told from the files without looking at a pixel."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from deepfake import metadata
+from deepfake.params import BaselineParams
+
+
+def varying(table: pd.DataFrame) -> list[str]:
+    """The feature columns that are not the same for every picture, in the order of `FEATURES`."""
+    return [name for name in metadata.FEATURES if table[name].nunique(dropna=False) > 1]
+
+
+def fit(table: pd.DataFrame, params: BaselineParams) -> Pipeline:
+    """Fit the baseline to a metadata table.
+
+    Numbers are scaled (a missing one takes the median and is flagged), categories one-hot encoded;
+    constant columns are left out. Where every column is constant the model gives the share of
+    fakes, whatever the picture.
+    """
+    names = varying(table)
+    numeric = [name for name in names if name in metadata.NUMERIC]
+    categorical = [name for name in names if name in metadata.CATEGORICAL]
+    flags = [name for name in names if name in metadata.FLAGS]
+    columns = ColumnTransformer(
+        [
+            (
+                "numeric",
+                make_pipeline(
+                    SimpleImputer(strategy="median", add_indicator=True), StandardScaler()
+                ),
+                numeric,
+            ),
+            ("categorical", OneHotEncoder(handle_unknown="ignore"), categorical),
+            ("flags", OneHotEncoder(drop="if_binary", dtype=np.float64), flags),
+        ],
+        verbose_feature_names_out=False,
+    )
+    regression: Any = LogisticRegression(
+        C=params.C,
+        class_weight=None if params.class_weight == "none" else params.class_weight,
+        max_iter=params.max_iter,
+    )
+    if not names:
+        regression = DummyClassifier(strategy="prior")
+        return Pipeline([("model", regression)]).fit(table[[]].assign(constant=0), table["label"])
+    pipeline = Pipeline([("columns", columns), ("model", regression)])
+    return pipeline.fit(table[names], table["label"])
+
+
+def score(pipeline: Pipeline, table: pd.DataFrame) -> np.ndarray:
+    """P(fake) (n,) of each row of a metadata table."""
+    names = list(pipeline.feature_names_in_)
+    inputs = table.assign(constant=0)[names]
+    return np.asarray(pipeline.predict_proba(inputs)[:, 1])
+
+
+def coefficients(pipeline: Pipeline) -> pd.DataFrame:
+    """Columns `feature` and `coefficient` (log odds of fake; per standard deviation for numbers),
+    in the model's order; empty where every column was constant."""
+    model = pipeline.named_steps["model"]
+    if isinstance(model, DummyClassifier):
+        return pd.DataFrame({"feature": [], "coefficient": []}).astype({"coefficient": float})
+    names = pipeline.named_steps["columns"].get_feature_names_out()
+    return pd.DataFrame({"feature": names, "coefficient": model.coef_[0]})

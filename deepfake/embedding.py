@@ -1,0 +1,173 @@
+"""Embeddings: the feature statistics of every picture and view, computed once.
+
+On disk, for each split, `{split}.npy` (pictures, views, d) float32, to be memory-mapped, and
+`{split}.csv` with `image_id` and `label` in the same order; `features.json` says what they are.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deepfake import SPLITS, cache, dataset, progress
+from deepfake.errors import PipelineError
+from deepfake.files import read_json, replacing, write_json
+
+Forward = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One split's embeddings: `features` (n, views, d) float32, memory-mapped."""
+
+    image_ids: list[str]
+    labels: np.ndarray
+    features: np.ndarray
+
+    @classmethod
+    def open(cls, directory: Path | str, split: str) -> "Embeddings":
+        directory = Path(directory)
+        index = pd.read_csv(directory / f"{split}.csv", dtype={"image_id": "str", "label": "int8"})
+        features = np.load(directory / f"{split}.npy", mmap_mode="r")
+        if len(index) != len(features):
+            raise PipelineError(
+                f"{directory}/{split}.npy has {len(features)} rows and {split}.csv {len(index)}: "
+                "run `dvc repro -f embed`"
+            )
+        return cls(index["image_id"].tolist(), index["label"].to_numpy(), features)
+
+
+def description(directory: Path | str) -> dict[str, Any]:
+    """What `features.json` says: layers, statistics, views, image_size, weights, dimensions."""
+    return dict(read_json(Path(directory) / "features.json"))
+
+
+def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def resized(images: Sequence[np.ndarray], resize: Forward) -> Any:
+    """uint8 images (h, w, 3), of whatever sizes, as one float32 tensor (n, size, size, 3)."""
+    import tensorflow as tf
+
+    if len({image.shape for image in images}) == 1:
+        return resize(tf.constant(np.stack(images)))
+    return tf.concat([resize(tf.constant(image[None])) for image in images], axis=0)
+
+
+def resizer(image_size: int) -> Forward:
+    """`backbone.resized` compiled for uint8 pictures of any size."""
+    import tensorflow as tf
+
+    from deepfake import backbone
+
+    signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
+    return tf.function(  # type: ignore[no-any-return]
+        lambda pixels: backbone.resized(pixels, image_size), input_signature=signature
+    )
+
+
+def compute(
+    images: Path | str,
+    directory: Path | str,
+    model: Any,
+    *,
+    image_size: int,
+    views: Sequence[str],
+    batch_size: int,
+    describe: dict[str, Any],
+    inputs: Iterable[Path],
+) -> dict[str, Any]:
+    """Embed every picture of the shards in `images` into `directory`.
+
+    `model` maps float32 pixels (batch, image_size, image_size, 3) to features (batch, d). What a
+    killed run had computed, in whole batches, is kept and not computed again.
+
+    Returns:
+        `describe` with the dimensions added, as written to `features.json`.
+    """
+    import tensorflow as tf
+
+    directory = Path(directory)
+    forward = tf.function(
+        lambda pixels: model(pixels, training=False),
+        input_signature=[tf.TensorSpec((None, image_size, image_size, 3), tf.float32)],
+    )
+    resize = resizer(image_size)
+
+    def embed(batch: list[np.ndarray]) -> np.ndarray:
+        pixels = resized(batch, resize)
+        rows = [forward(pixels if view == "original" else pixels[:, :, ::-1]) for view in views]
+        return np.stack([row.numpy() for row in rows], axis=1)
+
+    describe = {**describe, "views": list(views), "dimensions": int(model.output_shape[-1])}
+    with cache.unfinished("embed", {**describe, "batch_size": batch_size}, inputs) as work:
+        for split in SPLITS:
+            _embed_split(images, directory, split, embed, describe, batch_size, work)
+        write_json(directory / "features.json", describe)
+    return describe
+
+
+def _embed_split(
+    images: Path | str,
+    directory: Path,
+    split: str,
+    embed: Callable[[list[np.ndarray]], np.ndarray],
+    describe: dict[str, Any],
+    batch_size: int,
+    work: Path,
+) -> None:
+    shape = (dataset.count(images, split), len(describe["views"]), describe["dimensions"])
+    index: list[tuple[str, int]] = []
+    with open(work / f"{split}.f32", "ab") as file:
+        done = _whole_batches(file, shape, batch_size)
+        pictures = islice(_indexed(dataset.pictures(images, split), index), done, None)
+        decoded = (pixels for _, pixels in dataset.decoded(pictures))
+        with progress.bar(shape[0], f"embed {split}", "pictures", start=done) as shown:
+            for batch in batches(decoded, batch_size):
+                rows = embed(batch)
+                if not np.isfinite(rows).all():
+                    raise PipelineError(
+                        "the backbone gave features that are not finite; its precision is "
+                        "probably too low: set backbone.precision to float32"
+                    )
+                file.write(rows.astype("<f4").tobytes())
+                shown.update(len(batch))
+    _write_npy(directory / f"{split}.npy", work / f"{split}.f32", shape)
+    table = pd.DataFrame(index, columns=["image_id", "label"])
+    with replacing(directory / f"{split}.csv") as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def _indexed(
+    pictures: Iterable[dataset.Picture], index: list[tuple[str, int]]
+) -> Iterator[dataset.Picture]:
+    for picture in pictures:
+        index.append((picture.image_id, picture.label))
+        yield picture
+
+
+def _whole_batches(file: Any, shape: tuple[int, int, int], batch_size: int) -> int:
+    """Cut an interrupted file back to whole batches; returns the pictures that it holds."""
+    row = shape[1] * shape[2] * 4
+    done = file.tell() // row
+    if done < shape[0]:
+        done -= done % batch_size
+    file.truncate(done * row)
+    return int(done)
+
+
+def _write_npy(path: Path, raw: Path, shape: tuple[int, int, int]) -> None:
+    """Put NumPy's header before the raw float32 values of `raw`."""
+    with replacing(path) as partial, open(partial, "wb") as target:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(target, header)
+        with open(raw, "rb") as source:
+            while piece := source.read(1 << 24):
+                target.write(piece)

@@ -1,0 +1,30 @@
+"""The one error that is the user's to mend, and how a stage ends on it."""
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class PipelineError(Exception):
+    """Something outside the code is wrong: a parameter, a file, an account, a data set.
+
+    The message says what was wrong, where, what was received and what to do; it is printed
+    without a traceback.
+    """
+
+
+def command(main: Callable[[], None]) -> Callable[[], None]:
+    """Decorate the `main` of a program: a `PipelineError` becomes one message and exit status 1."""
+
+    @functools.wraps(main)
+    def wrapper() -> None:
+        try:
+            main()
+        except PipelineError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            sys.exit(130)
+
+    return wrapper

@@ -1,0 +1,388 @@
+"""From a source to the shards: which pictures are used, in which split and order, and why not."""
+
+import hashlib
+import heapq
+import shutil
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from deepfake import FAKE, LABEL_NAMES, REAL, SPLITS, images
+from deepfake.dataset import Picture, ShardWriter, ordered
+from deepfake.errors import PipelineError
+from deepfake.files import write_json
+from deepfake.params import DataParams
+from deepfake.sources.base import Entry, Rejected, Source, Unreadable
+
+REPORT = "report.json"
+BOTH_LABELS = "same picture under both labels"
+# Of duplicates in several splits the copy here stays: published test results stay comparable.
+SPLITS_TO_KEEP = ("test", "valid", "train")
+LISTED = 1000
+SHOWN = 5
+# Reading waits for the disk or for other processes, so threads exceed processors.
+WORKERS = 8
+SECONDS_BETWEEN_LINES = 10
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An entry that is to be used, with its split."""
+
+    entry: Entry
+    split: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be written and what is not, before the pictures themselves are looked at."""
+
+    placed: list[Placed]
+    rejected: list[Rejected]
+    duplicates: dict[str, Any]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def ingest(source: Source, params: DataParams, seed: int, directory: Path | str) -> dict[str, Any]:
+    """Check every picture of a source and pack the good ones into shards in `directory`.
+
+    What `directory` held is replaced as a whole, and only once everything is written.
+
+    Returns:
+        The report, as written to `report.json` beside the shards.
+
+    Raises:
+        PipelineError: the pictures cannot be used as asked; `directory` is as it was.
+    """
+    plan = make_plan(source, params, seed)
+    written: Counter[tuple[str, int]] = Counter()
+    rejected = list(plan.rejected)
+    with _replacing_directory(Path(directory)) as partial:
+        with ShardWriter(partial, params.shard_megabytes) as shards:
+            for placed, result in progress(_read_all(source, plan.placed), len(plan.placed)):
+                if isinstance(result, Rejected):
+                    rejected.append(result)
+                else:
+                    shards.write(result)
+                    written[placed.split, placed.entry.label] += 1
+        rejected.sort(key=lambda item: item.path)
+        checked = len(plan.placed) + len(plan.rejected)
+        _check_bad(rejected, checked, params.max_bad_fraction)
+        _check_classes(written, "after unusable pictures were taken out")
+        report = {
+            "source": source.describe(),
+            "counts": _by_split_and_class(written),
+            "checked": checked,
+            "bad": _bad_report(rejected, checked),
+            "duplicates": plan.duplicates,
+            "left_out": plan.left_out,
+        }
+        write_json(partial / REPORT, report)
+    return report
+
+
+def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
+    """Choose pictures and splits, without opening a picture.
+
+    In this order: `data.limit_per_class`, duplicates, splits where the source has none.
+
+    Raises:
+        PipelineError: a class is empty in some split.
+    """
+    offer = source.offer()
+    entries = limited(offer.entries, params.limit_per_class, seed)
+    left_out = dict(offer.left_out)
+    if len(entries) < len(offer.entries):
+        left_out["over data.limit_per_class"] = len(offer.entries) - len(entries)
+    groups = identical(source, entries)
+    both = [entry for group in groups if len(_labels(group)) > 1 for entry in group]
+    refused = {entry.path for entry in both}
+    kept = [entry for entry in entries if entry.path not in refused]
+    groups = [group for group in groups if len(_labels(group)) == 1]
+    if any(entry.split is None for entry in kept):
+        fractions = (params.folder.valid_fraction, params.folder.test_fraction)
+        placed = assign_splits(kept, groups, fractions, seed)
+        dropped: dict[str, str] = {}
+    else:
+        dropped = _copies_to_drop(groups)
+        placed = [
+            Placed(entry, entry.split)
+            for entry in kept
+            if entry.split is not None and entry.path not in dropped
+        ]
+    _check_classes(Counter((item.split, item.entry.label) for item in placed), "in the source")
+    duplicates = {
+        "groups": len(groups),
+        "files": sum(len(group) for group in groups),
+        "dropped": {split: list(dropped.values()).count(split) for split in SPLITS},
+        "under_both_labels": len(both),
+    }
+    rejected = [*offer.rejected, *(Rejected(path, BOTH_LABELS) for path in sorted(refused))]
+    return Plan(in_writing_order(placed), rejected, duplicates, left_out)
+
+
+def limited(entries: list[Entry], limit: int | None, seed: int) -> list[Entry]:
+    """At most `limit` entries of each class, shared among the splits in proportion to their sizes.
+
+    The choice follows from seed and paths, not from the order of the entries; that stays.
+    """
+    if limit is None:
+        return entries
+    parts: dict[tuple[int, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        parts[entry.label, entry.split or ""].append(entry)
+    chosen: set[str] = set()
+    for label in (REAL, FAKE):
+        splits = sorted(split for part_label, split in parts if part_label == label)
+        sizes = [len(parts[label, split]) for split in splits]
+        for split, share in zip(splits, shares(limit, sizes), strict=True):
+            drawn = sorted(parts[label, split], key=lambda entry: _draw(seed, "limit", entry.path))
+            chosen.update(entry.path for entry in drawn[:share])
+    return [entry for entry in entries if entry.path in chosen]
+
+
+def shares(total: int, sizes: list[int]) -> list[int]:
+    """`total` shared in proportion to `sizes` by largest remainder, none above its size.
+
+    Each size gets at least one where there is enough for all.
+    """
+    if total >= sum(sizes):
+        return list(sizes)
+    floors = [total * size // sum(sizes) for size in sizes]
+    remainders = [total * size % sum(sizes) for size in sizes]
+    order = sorted(range(len(sizes)), key=lambda i: (-remainders[i], i))
+    for i in order[: total - sum(floors)]:
+        floors[i] += 1
+    while total >= len(sizes) and 0 in floors:
+        floors[floors.index(max(floors))] -= 1
+        floors[floors.index(0)] += 1
+    return floors
+
+
+def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
+    """Groups of two or more files with the same bytes, each sorted by path.
+
+    Only files of equal size (and equal checksum, where the source knows it) are read for this.
+    """
+    alike: dict[tuple[int, int | None], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.size:  # empty files are all alike, and are rejected as such later
+            alike[entry.size, entry.checksum].append(entry)
+    suspects = [entry for group in alike.values() if len(group) > 1 for entry in group]
+
+    def digest(entry: Entry) -> tuple[Entry, bytes | None]:
+        try:
+            return entry, hashlib.sha256(source.read(entry)).digest()
+        except Unreadable:
+            return entry, None
+
+    same: dict[bytes, list[Entry]] = defaultdict(list)
+    hashed = ordered(digest, suspects, WORKERS)
+    for entry, key in progress(hashed, len(suspects), "looking for duplicates"):
+        if key is not None:
+            same[key].append(entry)
+    return [
+        sorted(group, key=lambda entry: entry.path) for group in same.values() if len(group) > 1
+    ]
+
+
+def assign_splits(
+    entries: list[Entry], groups: list[list[Entry]], fractions: tuple[float, float], seed: int
+) -> list[Placed]:
+    """Draw a stratified split: the same fractions of each class, identical files together.
+
+    Args:
+        groups: of identical files.
+        fractions: of valid and of test, 0 to 1; the rest is train.
+    """
+    leader = {entry.path: group[0].path for group in groups for entry in group}
+    placed: list[Placed] = []
+    for label in (REAL, FAKE):
+        bundles: dict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            if entry.label == label:
+                bundles[leader.get(entry.path, entry.path)].append(entry)
+        total = sum(len(bundle) for bundle in bundles.values())
+        valid, test = (round(fraction * total) for fraction in fractions)
+        done = 0
+        for key in sorted(bundles, key=lambda path: _draw(seed, "split", path)):
+            split = "test" if done < test else "valid" if done < test + valid else "train"
+            placed.extend(Placed(entry, split) for entry in bundles[key])
+            done += len(bundles[key])
+    return placed
+
+
+def in_writing_order(placed: Iterable[Placed]) -> list[Placed]:
+    """Split by split, both classes interleaved in proportion to their numbers, each in path order.
+
+    So any slice of a split holds both classes, and reading the source stays nearly sequential.
+    """
+    parts: dict[tuple[str, int], list[Placed]] = defaultdict(list)
+    for item in placed:
+        parts[item.split, item.entry.label].append(item)
+    for part in parts.values():
+        part.sort(key=lambda item: item.entry.path)
+    return [
+        item
+        for split in SPLITS
+        for _, _, item in heapq.merge(
+            *(_at_even_distances(parts[split, label], label) for label in LABEL_NAMES),
+            key=lambda place: place[:2],
+        )
+    ]
+
+
+def _at_even_distances(part: list[Placed], label: int) -> Iterator[tuple[float, int, Placed]]:
+    return (((i + 0.5) / len(part), label, item) for i, item in enumerate(part))
+
+
+def image_id(path: str) -> str:
+    """16 hexadecimal digits that name a picture by its path in the source.
+
+    Stable, and of no use for telling the label.
+    """
+    return hashlib.sha256(path.encode("utf-8")).hexdigest()[:16]
+
+
+def progress(items: Iterable[T], total: int, what: str = "pictures") -> Iterator[T]:
+    """`items`, with a progress bar on a terminal and else a line every ten seconds."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=what, leave=False)
+        return
+    started = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            rate = done / (now - started)
+            left = (total - done) / rate
+            print(
+                f"{what}: {done} of {total}, {rate:.0f} a second, {left:.0f} s left",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+            last = now
+
+
+def _read_all(source: Source, placed: list[Placed]) -> Iterator[tuple[Placed, Picture | Rejected]]:
+    """Each picture in order, read and decoded once to see that it can be."""
+    ids: set[str] = set()
+
+    def read(item: Placed) -> tuple[Placed, Picture | Rejected]:
+        entry = item.entry
+        try:
+            data = source.read(entry)
+            images.decode(data)
+        except (Unreadable, images.BadImage) as error:
+            return item, Rejected(entry.path, error.reason)
+        return item, Picture(image_id(entry.path), entry.label, item.split, entry.path, data)
+
+    for item, result in ordered(read, placed, WORKERS):
+        if isinstance(result, Picture):
+            if result.image_id in ids:
+                raise PipelineError(
+                    f"two pictures have the image_id {result.image_id}, one of them {result.path}: "
+                    "rename that file"
+                )
+            ids.add(result.image_id)
+        yield item, result
+
+
+def _labels(group: list[Entry]) -> set[int]:
+    return {entry.label for entry in group}
+
+
+def _copies_to_drop(groups: list[list[Entry]]) -> dict[str, str]:
+    """Path and split of the copies whose picture is in a more important split as well."""
+    dropped: dict[str, str] = {}
+    for group in groups:
+        keep = next(split for split in SPLITS_TO_KEEP if any(e.split == split for e in group))
+        dropped |= {
+            entry.path: entry.split
+            for entry in group
+            if entry.split is not None and entry.split != keep
+        }
+    return dropped
+
+
+def _draw(seed: int, purpose: str, path: str) -> bytes:
+    """A number for a path that looks random: sorting by it shuffles, the same on any machine."""
+    return hashlib.sha256(f"{seed}/{purpose}/{path}".encode()).digest()
+
+
+def _check_classes(counts: Counter[tuple[str, int]], when: str) -> None:
+    empty = [
+        f"no {LABEL_NAMES[label]} pictures in {split}"
+        for split in SPLITS
+        for label in LABEL_NAMES
+        if not counts[split, label]
+    ]
+    if not empty:
+        return
+    shown = ", ".join(
+        f"{split} {counts[split, REAL]} real and {counts[split, FAKE]} fake" for split in SPLITS
+    )
+    raise PipelineError(
+        f"{when}: {'; '.join(empty)} (found: {shown}). All three splits need both classes. "
+        "Add or rename folders; with no split folders at all the splits are drawn, by "
+        "data.folder.valid_fraction and data.folder.test_fraction. A data.limit_per_class that is "
+        "too small empties them, too."
+    )
+
+
+def _check_bad(rejected: list[Rejected], checked: int, limit: float) -> None:
+    if len(rejected) <= limit * checked:
+        return
+    reasons = Counter(item.reason for item in rejected)
+    listed = "; ".join(f"{reason}: {number}" for reason, number in sorted(reasons.items()))
+    first = "\n  ".join(f"{item.path}: {item.reason}" for item in rejected[:SHOWN])
+    raise PipelineError(
+        f"{len(rejected)} of {checked} pictures cannot be used, a fraction of "
+        f"{len(rejected) / checked:.4g}; data.max_bad_fraction allows {limit:g}. "
+        f"Reasons: {listed}. The first:\n  {first}\n"
+        "Mend or remove them, or raise data.max_bad_fraction."
+    )
+
+
+def _bad_report(rejected: list[Rejected], checked: int) -> dict[str, Any]:
+    reasons = Counter(item.reason for item in rejected)
+    return {
+        "count": len(rejected),
+        "fraction": len(rejected) / checked,
+        "reasons": dict(sorted(reasons.items())),
+        "files": [{"path": item.path, "reason": item.reason} for item in rejected[:LISTED]],
+    }
+
+
+def _by_split_and_class(counts: Counter[tuple[str, int]]) -> dict[str, dict[str, int]]:
+    return {
+        split: {name: counts[split, label] for label, name in LABEL_NAMES.items()}
+        for split in SPLITS
+    }
+
+
+@contextmanager
+def _replacing_directory(directory: Path) -> Iterator[Path]:
+    """Yield a fresh directory beside `directory`; on success it takes its place."""
+    partial = directory.with_name(f".partial-{directory.name}")
+    former = directory.with_name(f".former-{directory.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        # Two renames, so that a kill at any moment leaves one of the two whole.
+        if directory.exists():
+            shutil.rmtree(former, ignore_errors=True)
+            directory.rename(former)
+        partial.rename(directory)
+        shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

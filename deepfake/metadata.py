@@ -1,0 +1,89 @@
+"""The metadata tables: a row a picture, with its label and what the file itself says."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deepfake import LABEL_NAMES, dataset, images
+from deepfake.files import replacing
+
+COLUMNS = (
+    "image_id",
+    "split",
+    "label",
+    "label_name",
+    "path",
+    "sha256",
+    "format",
+    "mode",
+    "width",
+    "height",
+    "bytes",
+    "bits_per_pixel",
+    "jpeg_quality",
+    "subsampling",
+    "progressive",
+    "has_exif",
+    "has_icc",
+)
+NUMERIC = ("width", "height", "bytes", "bits_per_pixel", "jpeg_quality")
+CATEGORICAL = ("format", "mode", "subsampling")
+FLAGS = ("progressive", "has_exif", "has_icc")
+# Everything else identifies the picture or carries its label: no model may see it.
+FEATURES = NUMERIC + CATEGORICAL + FLAGS
+
+_CHUNK = 5000
+
+
+def row(picture: dataset.Picture) -> dict[str, Any]:
+    """The metadata of one picture: a value for each of `COLUMNS`."""
+    facts = images.facts(picture.data)
+    return {
+        "image_id": picture.image_id,
+        "split": picture.split,
+        "label": picture.label,
+        "label_name": LABEL_NAMES[picture.label],
+        "path": picture.path,
+        "sha256": hashlib.sha256(picture.data).hexdigest(),
+        "bytes": len(picture.data),
+        **{field.name: getattr(facts, field.name) for field in fields(facts)},
+    }
+
+
+def write(path: Path | str, pictures: Iterator[dataset.Picture]) -> pd.Series:
+    """Write one split's table, a chunk in memory at a time; returns the pictures of each class by
+    `label_name`."""
+    counts = pd.Series(0, index=list(LABEL_NAMES.values()))
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
+        chunk: list[dict[str, Any]] = []
+        header = True
+
+        def flush() -> None:
+            nonlocal header, chunk, counts
+            table = pd.DataFrame(chunk, columns=list(COLUMNS))
+            table["jpeg_quality"] = table["jpeg_quality"].astype("Int64")
+            table["bits_per_pixel"] = table["bits_per_pixel"].astype("float64").round(6)
+            table.to_csv(file, header=header, index=False, lineterminator="\n")
+            counts = counts.add(table["label_name"].value_counts(), fill_value=0).astype(int)
+            header, chunk = False, []
+
+        for picture in dataset.ordered(row, pictures):
+            chunk.append(picture)
+            if len(chunk) == _CHUNK:
+                flush()
+        if chunk or header:
+            flush()
+    return counts.reindex(list(LABEL_NAMES.values()))
+
+
+def read(path: Path | str, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read one split's table, or some of its columns, with the types that `write` gave them."""
+    types: dict[str, Any] = dict.fromkeys(COLUMNS, "str")
+    types |= dict.fromkeys(FLAGS, "bool")
+    types |= {"label": "int8", "width": "int32", "height": "int32", "bytes": "int64"}
+    types |= {"bits_per_pixel": "float64", "jpeg_quality": "float64"}
+    return pd.read_csv(path, usecols=columns, dtype=types, keep_default_na=False, na_values=[""])

@@ -1,0 +1,91 @@
+"""TensorFlow and Keras made ready: quiet, seeded, deterministic, in the precision asked for.
+
+The import takes seconds, so it happens in `start` and only stages that compute call it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from deepfake.errors import PipelineError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the arithmetic runs on, as the run records it."""
+
+    device: str  # "CPU" or the GPU's name
+    cores: int
+    precision: str  # Keras's name of the policy: float32, mixed_float16, mixed_bfloat16
+
+    def record(self) -> dict[str, str | int]:
+        return asdict(self)
+
+
+def repository() -> Path:
+    """The user's repository: DVC names it even where a stage runs in a temporary copy."""
+    return Path(os.environ.get("DVC_ROOT") or os.getcwd()).resolve()
+
+
+def anchored(path: str) -> Path:
+    """`path` as given if absolute, else from the repository's root, wherever a stage runs."""
+    return repository() / Path(path).expanduser()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what native code prints off the terminal: TensorFlow's start-up notes look like errors
+    on a machine without a GPU, and its log level does not reach them. `TF_CPP_MIN_LOG_LEVEL=0`
+    shows everything."""
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = {stream: os.dup(stream) for stream in (1, 2)}
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            for stream in kept:
+                os.dup2(nowhere.fileno(), stream)
+            yield
+            sys.stdout.flush()
+            sys.stderr.flush()
+    finally:
+        for stream, copy in kept.items():
+            os.dup2(copy, stream)
+            os.close(copy)
+
+
+def start(*, seed: int, precision: str) -> Hardware:
+    """Import TensorFlow, seed every generator, make ops deterministic, choose the precision.
+
+    `precision` is `auto` or a Keras policy. `auto` is mixed_float16 on a GPU that has tensor
+    cores (compute capability 7 and later) and float32 elsewhere, so that every CPU computes
+    alike.
+    """
+    home = os.environ.get("KERAS_HOME")
+    if home:  # Keras reads it at import, from the working directory.
+        os.environ["KERAS_HOME"] = str(anchored(home))
+    with quiet():
+        import keras
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+    capable = details.get("compute_capability", (0, 0)) >= (7, 0)
+    if precision == "auto":
+        precision = "mixed_float16" if capable else "float32"
+    if precision == "mixed_float16" and not gpus:
+        raise PipelineError(
+            "backbone.precision: received mixed_float16, which needs a GPU, and none was found; "
+            "use auto, float32 or mixed_bfloat16"
+        )
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Hardware(str(details.get("device_name", "CPU")), cores or 1, precision)

@@ -1,0 +1,220 @@
+"""Scores of pictures, P(fake) in [0, 1], and every number and curve computed from them.
+
+A table of predictions has the columns `image_id`, `label` (0 real, 1 fake) and `score`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics
+
+from deepfake import LABEL_NAMES
+from deepfake.errors import PipelineError
+from deepfake.files import replacing
+
+METRICS = (
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier",
+    "eer",
+    "ece",
+)
+SCORE_DIGITS = 6
+CALIBRATION_BINS = 15
+CURVE_POINTS = 1000
+
+_COLUMNS = {"image_id": "str", "label": "int8", "score": "float64"}
+
+
+def predictions(image_ids: list[str], labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+    """The table of predictions, scores rounded to `SCORE_DIGITS` as they are in the file."""
+    return pd.DataFrame(
+        {
+            "image_id": image_ids,
+            "label": np.asarray(labels, dtype="int8"),
+            "score": np.round(np.asarray(scores, dtype="float64"), SCORE_DIGITS),
+        }
+    )
+
+
+def write_predictions(path: Path | str, table: pd.DataFrame) -> None:
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, float_format=f"%.{SCORE_DIGITS}f", lineterminator="\n")
+
+
+def read_predictions(path: Path | str) -> pd.DataFrame:
+    """Read a table of predictions; raises `PipelineError` where a score is not in [0, 1]."""
+    table = pd.read_csv(path, dtype=_COLUMNS)
+    bad = ~table["score"].between(0, 1)
+    if bad.any():
+        row = table[bad].iloc[0]
+        raise PipelineError(
+            f"{path} has {int(bad.sum())} scores outside [0, 1], "
+            f"the first {row['score']} for image {row['image_id']}: the model diverged"
+        )
+    return table
+
+
+def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The error rate where as many reals are called fake as fakes real, in [0, 1].
+
+    Linear interpolation of the ROC curve where it crosses `fnr = fpr`; 0.5 with one class only.
+    """
+    if len(np.unique(labels)) < 2:
+        return 0.5
+    fpr, tpr, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
+    gap = fpr - (1 - tpr)
+    after = int(np.argmax(gap >= 0))
+    before = max(after - 1, 0)
+    span = gap[after] - gap[before]
+    weight = 0.0 if span == 0 else -gap[before] / span
+    return float(fpr[before] + weight * (fpr[after] - fpr[before]))
+
+
+def expected_calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Mean distance between score and share of fakes over `CALIBRATION_BINS` equal-width bins,
+    weighted by the pictures in each (Guo et al. 2017, arXiv 1706.04599, for P(fake)); in [0, 1].
+    """
+    bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    count = np.bincount(bins, minlength=CALIBRATION_BINS)
+    score_sum = np.bincount(bins, weights=scores, minlength=CALIBRATION_BINS)
+    fake_sum = np.bincount(bins, weights=labels, minlength=CALIBRATION_BINS)
+    return float(np.abs(score_sum - fake_sum)[count > 0].sum() / len(scores))
+
+
+def evaluate(table: pd.DataFrame, threshold: float) -> dict[str, float]:
+    """The `METRICS` of a table of predictions, in that order.
+
+    Scores from `threshold` on are called fake. With one class only, `roc_auc` is 0.5 and
+    precision and recall follow scikit-learn's `zero_division=0`.
+    """
+    labels = table["label"].to_numpy(dtype=int)
+    scores = table["score"].to_numpy(dtype=float)
+    called = (scores >= threshold).astype(int)
+    both = len(np.unique(labels)) == 2
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        labels, called, average="binary", zero_division=0
+    )
+    return {
+        "accuracy": float(metrics.accuracy_score(labels, called)),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "roc_auc": float(metrics.roc_auc_score(labels, scores)) if both else 0.5,
+        "average_precision": float(metrics.average_precision_score(labels, scores)),
+        "log_loss": float(metrics.log_loss(labels, scores, labels=[0, 1])),
+        "brier": float(np.mean((scores - labels) ** 2)),
+        "eer": equal_error_rate(labels, scores),
+        "ece": expected_calibration_error(labels, scores),
+    }
+
+
+def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
+    """At most `CURVE_POINTS` rows, both ends kept, so that a curve stays small in git."""
+    if len(curve) <= CURVE_POINTS:
+        return curve
+    rows = np.linspace(0, len(curve) - 1, CURVE_POINTS).round().astype(int)
+    return curve.iloc[rows]
+
+
+def roc_curve(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns `fpr`, `tpr`, `threshold`, each in [0, 1]."""
+    fpr, tpr, threshold = metrics.roc_curve(table["label"], table["score"])
+    # scikit-learn puts the first threshold, which nothing reaches, at infinity.
+    return _thinned(pd.DataFrame({"fpr": fpr, "tpr": tpr, "threshold": np.minimum(threshold, 1)}))
+
+
+def precision_recall_curve(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns `recall`, `precision`, `threshold`, each in [0, 1]."""
+    precision, recall, threshold = metrics.precision_recall_curve(
+        table["label"], table["score"], drop_intermediate=True
+    )
+    return _thinned(
+        pd.DataFrame(
+            {"recall": recall, "precision": precision, "threshold": np.append(threshold, 1.0)}
+        )
+    )
+
+
+def called_names(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Columns `actual` and `predicted`, each real or fake: a row a picture."""
+    called = (table["score"] >= threshold).astype(int)
+    return pd.DataFrame(
+        {"actual": table["label"].map(LABEL_NAMES), "predicted": called.map(LABEL_NAMES)}
+    )
+
+
+def classification_report(table: pd.DataFrame, threshold: float) -> str:
+    """scikit-learn's report: precision, recall and F1 for each class, as text."""
+    names = called_names(table, threshold)
+    return str(
+        metrics.classification_report(
+            names["actual"],
+            names["predicted"],
+            labels=list(LABEL_NAMES.values()),
+            digits=3,
+            zero_division=0,
+        )
+    )
+
+
+def _fast_roc_auc(labels: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """ROC-AUC of each bootstrap resample, `weights` (resamples, n): how often each picture is in.
+
+    The Mann-Whitney form: fakes above reals plus half of the ties, from cumulative counts over
+    the distinct scores (`ranks` is each picture's place among them).
+    """
+    levels = int(ranks.max()) + 1
+    fake = np.zeros((len(weights), levels))
+    real = np.zeros((len(weights), levels))
+    for row, weight in enumerate(weights):
+        fake[row] = np.bincount(ranks, weights=weight * labels, minlength=levels)
+        real[row] = np.bincount(ranks, weights=weight * (1 - labels), minlength=levels)
+    below = np.cumsum(real, axis=1) - real
+    wins = (fake * (below + real / 2)).sum(axis=1)
+    return np.asarray(wins / (fake.sum(axis=1) * real.sum(axis=1)))
+
+
+def bootstrap_difference(
+    first: pd.DataFrame, second: pd.DataFrame, *, samples: int, confidence: float, seed: int
+) -> dict[str, float]:
+    """`roc_auc` of `second` minus that of `first` over the same pictures, with its interval.
+
+    Paired percentile bootstrap (Efron and Tibshirani 1993): pictures are drawn with replacement
+    within each class, and both models are scored on the same draw.
+
+    Returns:
+        `difference`, `low`, `high`, each in [-1, 1].
+
+    Raises:
+        PipelineError: the tables hold other pictures, or one class only.
+    """
+    if list(first["image_id"]) != list(second["image_id"]):
+        raise PipelineError("the two models were scored on different pictures: run `dvc repro`")
+    labels = first["label"].to_numpy(dtype=int)
+    if len(np.unique(labels)) < 2:
+        raise PipelineError("the pictures to compare on are of one class only")
+    ranks = [
+        np.unique(table["score"].to_numpy(), return_inverse=True)[1] for table in (first, second)
+    ]
+    generator = np.random.default_rng(seed)
+    differences: list[np.ndarray] = []
+    for start in range(0, samples, 100):
+        weights = np.zeros((min(100, samples - start), len(labels)), dtype=np.int32)
+        for label in (0, 1):
+            rows = np.flatnonzero(labels == label)
+            for weight in weights:
+                drawn = generator.choice(rows, size=len(rows))
+                weight += np.bincount(drawn, minlength=len(labels)).astype(np.int32)
+        one, two = (_fast_roc_auc(labels, rank, weights) for rank in ranks)
+        differences.append(two - one)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(differences), [tail, 1 - tail])
+    point = [metrics.roc_auc_score(labels, table["score"]) for table in (first, second)]
+    return {"difference": float(point[1] - point[0]), "low": float(low), "high": float(high)}

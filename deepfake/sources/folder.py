@@ -1,0 +1,143 @@
+"""Pictures in a directory or a zip, in class folders or named by a table."""
+
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from deepfake import images
+from deepfake.errors import PipelineError
+from deepfake.files import sha256_file
+from deepfake.params import CsvParams, FolderParams
+from deepfake.sources import layouts
+from deepfake.sources.archive import Archive
+from deepfake.sources.base import Entry, Offer, Rejected, Unreadable, anchored
+
+
+class FolderSource:
+    """The pictures of an archive, split and labelled by folder names or a CSV in it.
+
+    Args:
+        path: a directory or a zip.
+        shown: how messages and `describe` call it.
+        names: which names mean real and which fake.
+        table: the CSV that labels the pictures, or None: their folders do.
+        below: only files whose path has this folder (`a/b`) in it count; None: all.
+        description: what `describe` returns, but for the archive's SHA-256; None: that of a folder.
+        sha256: of the zip, where it is known already.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shown: str,
+        names: layouts.ClassNames,
+        table: CsvParams | None = None,
+        below: str | None = None,
+        description: dict[str, Any] | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        self._archive = Archive(path)
+        self._shown = shown
+        self._names = names
+        self._table = table
+        self._below = below
+        self._description = description or {"name": "folder", "version": None, "path": shown}
+        self._known_sha256 = sha256
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._archive.__exit__(kind, error, trace)
+
+    @cached_property
+    def _sha256(self) -> str | None:
+        if self._known_sha256 or not self._archive.is_zip:
+            return self._known_sha256
+        return sha256_file(self._archive.path)
+
+    def describe(self) -> dict[str, Any]:
+        return {**self._description, "sha256": self._sha256}
+
+    def read(self, entry: Entry) -> bytes:
+        return self._archive.read(entry.path)
+
+    def offer(self) -> Offer:
+        inside = [path for path in self._archive.members if self._is_below(path)]
+        paths = [path for path in inside if layouts.is_picture(path)]
+        rejected = [item for item in self._archive.rejected if layouts.is_picture(item.path)]
+        if not paths:
+            raise PipelineError(self._no_pictures(rejected))
+        places = self._places(paths)
+        left_out = {
+            "outside the data set's folder": len(self._archive.members) - len(inside),
+            "not a picture by its name": len(inside) - len(paths),
+            "not named by the table": len(paths) - len(places),
+        }
+        left_out = {reason: number for reason, number in left_out.items() if number}
+        entries = [self._entry(path, spot) for path, spot in sorted(places.items())]
+        return Offer(entries, rejected, left_out)
+
+    def _is_below(self, path: str) -> bool:
+        return self._below is None or f"/{self._below}/".lower() in f"/{path}".lower()
+
+    def _no_pictures(self, rejected: list[Rejected]) -> str:
+        below = f" below a folder {self._below}" if self._below else ""
+        refused = f"; {len(rejected)} were refused, {rejected[0].reason}" if rejected else ""
+        return (
+            f"no pictures found in {self._shown}{below}: {len(self._archive.members)} files, none "
+            f"of them named {', '.join(images.SUFFIXES)}{refused}. Check the path."
+        )
+
+    def _places(self, paths: list[str]) -> dict[str, layouts.Place]:
+        """Split and label of each picture that is to be used."""
+        places = {path: layouts.place(path, self._names) for path in paths}
+        if self._table is not None and self._table.file is not None:
+            places = self._by_table(places, self._table.file, self._table)
+        labels = {path: spot.label for path, spot in places.items()}
+        layouts.require_labels(labels, self._names, self._shown)
+        splits = {path: spot.split for path, spot in places.items()}
+        layouts.complete_splits(splits, self._shown)
+        return places
+
+    def _by_table(
+        self, folders: dict[str, layouts.Place], file: str, table: CsvParams
+    ) -> dict[str, layouts.Place]:
+        where = f"{self._shown}: {file}"
+        if file not in self._archive.members:
+            tables = [path for path in self._archive.members if path.lower().endswith(".csv")]
+            raise PipelineError(
+                f"{where} is not there; tables found: {', '.join(tables[:5]) or 'none'}. "
+                "data.folder.csv.file is a path inside the folder."
+            )
+        try:
+            data = self._archive.read(file)
+        except Unreadable as error:
+            raise PipelineError(f"{where} cannot be read: {error.reason}") from None
+        rows = layouts.read_table(
+            data, table.path_column, table.label_column, table.split_column, where
+        )
+        found = layouts.match_table(rows, folders, self._names, where)
+        layouts.contradictions(found, folders, where)
+        if table.split_column is None:
+            return {
+                path: layouts.Place(folders[path].split, spot.label) for path, spot in found.items()
+            }
+        return found
+
+    def _entry(self, path: str, spot: layouts.Place) -> Entry:
+        member = self._archive.members[path]
+        assert spot.label is not None
+        return Entry(path, spot.label, spot.split, member.size, member.checksum)
+
+
+def open_folder(params: FolderParams) -> FolderSource:
+    """The source that `data.folder` describes."""
+    names = layouts.ClassNames(params.real, params.fake)
+    return FolderSource(anchored(params.path), params.path, names, params.csv)

@@ -1,0 +1,239 @@
+"""Turning paths and tables into split and class.
+
+Folder names are compared whole, whatever their case, and the deepest one that means something
+wins: `real_vs_fake/real-vs-fake/train/real/1.jpg` is a real picture of the training split.
+"""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from deepfake import FAKE, LABEL_NAMES, REAL, SPLITS
+from deepfake.errors import PipelineError
+from deepfake.images import SUFFIXES
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "valid": "valid", "val": "valid", "validation": "valid", "validate": "valid", "dev": "valid",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a path says of a picture; None where it says nothing."""
+
+    split: str | None
+    label: int | None
+
+
+class ClassNames:
+    """Which names mean real and which fake, in any case.
+
+    Args:
+        real, fake: folder names or table values.
+    """
+
+    def __init__(self, real: Sequence[str], fake: Sequence[str]) -> None:
+        self.labels = {_plain(name): REAL for name in real} | {_plain(name): FAKE for name in fake}
+        self.shown = f"real: {', '.join(real)}; fake: {', '.join(fake)}"
+
+    def label(self, name: str) -> int | None:
+        return self.labels.get(_plain(name))
+
+
+def is_picture(path: str) -> bool:
+    """Whether the name is that of a picture; what the file holds is another question."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def place(path: str, names: ClassNames) -> Place:
+    """Split and label by the folders of a path, the deepest that means something winning."""
+    split: str | None = None
+    label: int | None = None
+    for folder in PurePosixPath(path).parts[:-1]:
+        here = _place_of_folder(folder, names)
+        split = here.split or split
+        label = label if here.label is None else here.label
+    return Place(split, label)
+
+
+def _place_of_folder(folder: str, names: ClassNames) -> Place:
+    split, label = SPLIT_NAMES.get(_plain(folder)), names.label(folder)
+    if split is None and label is None:
+        # `training_real` means both; `real_vs_fake` means neither.
+        words = re.split(r"[-_. ]+", _plain(folder))
+        splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES]
+        labels = [names.labels[word] for word in words if word in names.labels]
+        if len(words) == 2 and len(splits) == len(labels) == 1:
+            return Place(splits[0], labels[0])
+    return Place(split, label)
+
+
+def complete_splits(splits: Mapping[str, str | None], where: str) -> bool:
+    """Whether the pictures come with splits: all of them or none.
+
+    Args:
+        splits: split (or None) of each path.
+        where: the source, for the message.
+
+    Raises:
+        PipelineError: some pictures are in a split and some are not.
+    """
+    without = [path for path, split in splits.items() if split is None]
+    if not without or len(without) == len(splits):
+        return not without
+    raise PipelineError(
+        f"{where}: {len(without)} of {len(splits)} pictures are in none of the split folders "
+        f"({', '.join(SPLITS)} or a usual spelling), the others are: {_first(without)}. "
+        "Move them into a split, or name a csv.split_column."
+    )
+
+
+def require_labels(labels: Mapping[str, int | None], names: ClassNames, where: str) -> None:
+    """Raises PipelineError if a picture has no label, listing the first few."""
+    without = [path for path, label in labels.items() if label is None]
+    if without:
+        raise PipelineError(
+            f"{where}: no class for {len(without)} of {len(labels)} pictures: {_first(without)}. "
+            f"Class folders are found by these names ({names.shown}); change data.folder.real and "
+            "data.folder.fake, or name a table of labels in data.folder.csv.file."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table: the picture that it names, as written there, and what it says of it."""
+
+    number: int
+    name: str
+    label: str
+    split: str | None
+
+
+def read_table(
+    data: bytes, path_column: str, label_column: str, split_column: str | None, where: str
+) -> list[Row]:
+    """The rows of a CSV (UTF-8, comma-separated, with a header; numbered as lines of it).
+
+    Raises:
+        PipelineError: not a CSV, or a column is missing.
+    """
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        header = next(reader, [])
+        wanted = [path_column, label_column, *([split_column] if split_column else [])]
+        missing = [name for name in wanted if name not in header]
+        if missing:
+            raise PipelineError(
+                f"{where} has no column {' and no column '.join(missing)}; its columns are: "
+                f"{', '.join(header) or '(none)'}. Set data.folder.csv to the ones to use."
+            )
+        at = [header.index(name) for name in wanted]
+        rows = [
+            _row(reader.line_num, [cells[i] if i < len(cells) else "" for i in at])
+            for cells in reader
+            if cells
+        ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PipelineError(
+            f"{where} cannot be read as a CSV: {error}. Expected UTF-8 with commas and a header."
+        ) from None
+    if not rows:
+        raise PipelineError(f"{where} has a header and no rows")
+    return rows
+
+
+def _row(number: int, cells: list[str]) -> Row:
+    return Row(number, cells[0], cells[1], cells[2] if len(cells) > 2 else None)
+
+
+def match_table(
+    rows: list[Row], paths: Iterable[str], names: ClassNames, where: str
+) -> dict[str, Place]:
+    """The place that the table gives each path it names.
+
+    A row names a picture by its path, by the end of its path (`test/fake/1.jpg` or `1.jpg`), or
+    by either without suffix, in any case.
+
+    Raises:
+        PipelineError: rows that name no picture or several, unknown labels or splits, or two
+            rows that disagree.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for path in paths:
+        by_stem.setdefault(_stem(_plain(path)), []).append(path)
+    found: dict[str, Place] = {}
+    faults: list[str] = []
+    for row in rows:
+        candidates = _candidates(row.name, by_stem)
+        label = names.label(row.label)
+        split = SPLIT_NAMES.get(_plain(row.split)) if row.split is not None else None
+        shown = f"line {row.number}: {row.name!r}"
+        if len(candidates) != 1:
+            faults.append(f"{shown} names " + (_first(candidates) or "a picture that is not there"))
+        elif label is None:
+            faults.append(f"{shown} has the label {row.label!r}")
+        elif row.split is not None and split is None:
+            faults.append(f"{shown} has the split {row.split!r}")
+        elif found.setdefault(candidates[0], Place(split, label)) != Place(split, label):
+            faults.append(f"{shown} contradicts an earlier row")
+    if faults:
+        raise PipelineError(
+            f"{where}: {len(faults)} of {len(rows)} rows cannot be used (labels known are "
+            f"{names.shown}):\n  " + "\n  ".join(faults[:SHOWN])
+        )
+    return found
+
+
+def _candidates(name: str, by_stem: Mapping[str, list[str]]) -> list[str]:
+    wanted = _plain(name.replace("\\", "/")).removeprefix("./").lstrip("/")
+    bare = not is_picture(wanted)
+    candidates = by_stem.get(_stem(wanted), [])
+    matching = [path for path in candidates if _ends_with(path, wanted, bare)]
+    exact = [path for path in matching if _plain(path) == wanted]
+    return exact or matching
+
+
+def _ends_with(path: str, wanted: str, bare: bool) -> bool:
+    path = _plain(path)
+    path = path[: path.rindex(".")] if bare else path
+    return path == wanted or path.endswith("/" + wanted)
+
+
+def _stem(plain: str) -> str:
+    """The last part of a path, without a picture's suffix."""
+    name = plain.rsplit("/", 1)[-1]
+    return name[: name.rindex(".")] if is_picture(name) else name
+
+
+def contradictions(found: Mapping[str, Place], folders: Mapping[str, Place], where: str) -> None:
+    """Raises PipelineError if table and class folders disagree: one of them is misread.
+
+    Folders say nothing where they are all of one class: such a name stands above the data set.
+    """
+    if {folders[path].label for path in found} < {REAL, FAKE}:
+        return
+    wrong = [
+        f"{path} ({LABEL_NAMES[found[path].label or 0]} in the table)"
+        for path in found
+        if folders[path].label not in (None, found[path].label)
+    ]
+    if wrong:
+        raise PipelineError(
+            f"{where}: {len(wrong)} of {len(found)} rows contradict the class folders: "
+            f"{_first(wrong)}. Check which label means fake (data.folder.real, data.folder.fake)."
+        )
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip()).casefold()
+
+
+def _first(items: Sequence[str]) -> str:
+    return ", ".join(items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")

@@ -1,0 +1,80 @@
+"""Portraits drawn by the project itself, in the layout of the Kaggle 140k data set."""
+
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+from deepfake import LABEL_NAMES, SPLITS, portraits
+from deepfake.params import SampleParams
+from deepfake.sources.base import Entry, Offer
+
+ROOT = "real_vs_fake/real-vs-fake"
+# Each split draws from numbers of its own, so that the size of one does not change another.
+_SPLIT_STRIDE = 10_000_000
+
+
+class SampleSource:
+    """Pictures by `portraits.render`, in one process a processor; `read` is for threads."""
+
+    def __init__(self, params: SampleParams, seed: int) -> None:
+        self._params = params
+        self._seed = seed
+        # A forked child would inherit the locks of whatever threads are running here.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(
+            os.cpu_count() or 1, mp_context=context, initializer=_leave_interrupts_to_the_parent
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def offer(self) -> Offer:
+        counts = {
+            "train": self._params.train_per_class,
+            "valid": self._params.valid_per_class,
+            "test": self._params.test_per_class,
+        }
+        entries = [
+            Entry(f"{ROOT}/{split}/{name}/{number:05}.jpg", label, split, size=None)
+            for split, count in counts.items()
+            for label, name in LABEL_NAMES.items()
+            for number in range(1, count + 1)
+        ]
+        return Offer(sorted(entries, key=lambda entry: entry.path))
+
+    def read(self, entry: Entry) -> bytes:
+        assert entry.split is not None
+        number = int(entry.path.rsplit("/", 1)[1].removesuffix(".jpg"))
+        return self._pool.submit(
+            portraits.render,
+            label=entry.label,
+            seed=self._seed,
+            index=SPLITS.index(entry.split) * _SPLIT_STRIDE + number - 1,
+            size=self._params.size,
+            strength=self._params.strength,
+        ).result()
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": "sample",
+            "version": None,
+            "seed": self._seed,
+            "size": self._params.size,
+            "strength": self._params.strength,
+            "sha256": None,
+        }
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,47 @@
+"""Stage `compare`: both models side by side on the same test pictures, and the report."""
+
+from deepfake import comparison, figures, params, report, scores, tracking
+from deepfake.errors import command
+from deepfake.files import read_json, write_json, write_text
+
+
+@command
+def main() -> None:
+    settings = params.load()
+    chosen = settings.compare
+    with tracking.run(settings.tracking, stage="compare", kind="data") as run:
+        run.params({"compare": chosen.model_dump()})
+        names = ("baseline", "image")
+        tables = {n: scores.read_predictions(f"data/predictions/{n}/test.csv") for n in names}
+        results = {n: read_json(f"metrics/{n}.json")["test"] for n in names}
+        interval = scores.bootstrap_difference(
+            tables["baseline"],
+            tables["image"],
+            samples=chosen.bootstrap_samples,
+            confidence=chosen.confidence,
+            seed=settings.seed,
+        )
+        facts = {
+            "roc_auc_image_minus_baseline": interval,
+            "test": comparison.side_by_side(results["baseline"], results["image"]),
+        }
+        sentence = comparison.verdict(interval, chosen.confidence)
+        write_json("metrics/comparison.json", facts)
+        curves = {n: (scores.roc_curve(tables[n]), results[n]["roc_auc"]) for n in names}
+        figures.roc("plots/comparison/roc.png", curves, "ROC on test, both models")
+        text = report.markdown(
+            verdict=sentence,
+            data=read_json("metrics/data.json"),
+            backbone=read_json("metrics/backbone.json"),
+            training=read_json("metrics/train.json"),
+            comparison=facts,
+        )
+        write_text("report.md", text)
+        run.metrics(facts)
+        run.tags({"verdict": sentence})
+        run.files(["report.md", "metrics/comparison.json", "plots/comparison/roc.png"])
+    print(sentence)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Stage `metadata`: a table for each split of what the picture files say of themselves."""
+
+from deepfake import SPLITS, dataset, metadata, params, tracking
+from deepfake.errors import command
+from deepfake.files import read_json, write_json
+
+IMAGES, TABLES = "data/images", "data/metadata"
+
+
+@command
+def main() -> None:
+    settings = params.load()
+    with tracking.run(settings.tracking, stage="metadata", kind="data") as run:
+        counts = {
+            split: metadata.write(f"{TABLES}/{split}.csv", dataset.pictures(IMAGES, split))
+            for split in SPLITS
+        }
+        report = read_json(f"{IMAGES}/report.json")
+        report["counts"] = {split: count.to_dict() for split, count in counts.items()}
+        write_json("metrics/data.json", report)
+        run.metrics({"pictures": report["counts"]})
+        run.files(["metrics/data.json"])
+        for split in SPLITS:
+            table = metadata.read(f"{TABLES}/{split}.csv")
+            run.data(table, f"metadata-{split}", split, report["source"]["name"])
+
+
+if __name__ == "__main__":
+    main()

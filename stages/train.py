@@ -1,0 +1,135 @@
+"""Stage `train`: the head on the embeddings, then the network on the pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deepfake import (
+    SPLITS,
+    backbone,
+    cache,
+    dataset,
+    embedding,
+    evaluation,
+    figures,
+    model,
+    params,
+    runtime,
+    tracking,
+    training,
+)
+from deepfake.errors import command
+from deepfake.files import sha256_file, write_json
+
+IMAGES, EMBEDDINGS, WEIGHTS = (
+    "data/images",
+    "data/embeddings",
+    "data/backbone/mobilenet_v2.weights.h5",
+)
+MODEL, PLOTS = "data/models/image.keras", "plots/image"
+
+
+@command
+def main() -> None:
+    settings = params.load()
+    hardware = runtime.start(seed=settings.seed, precision=settings.backbone.precision)
+    description = embedding.description(EMBEDDINGS)
+    with tracking.run(settings.tracking, stage="train", kind="model", name="image") as run:
+        sections = ("backbone", "embed", "train")
+        run.params({name: getattr(settings, name).model_dump() for name in sections})
+        run.tags({**hardware.record(), "weights": description["weights"]})
+        history: list[training.Row] = []
+
+        def on_epoch(row: training.Row) -> None:
+            row = {**row, "epoch": len(history) + 1}
+            history.append(row)
+            run.metrics({f"epoch_{k}": v for k, v in row.items() if k != "epoch"}, row["epoch"])
+            print(_line(row), flush=True)
+
+        inputs = [Path(WEIGHTS), *Path(EMBEDDINGS).glob("*"), *dataset.shards(IMAGES, "train")]
+        with cache.unfinished("train", settings.model_dump(mode="json"), inputs) as work:
+            trained, summary = _train(settings, description, hardware.precision, work, on_epoch)
+        model.save(trained, MODEL)
+        facts = {
+            "weights": description["weights"],
+            "precision": hardware.precision,
+            "dimensions": description["dimensions"],
+            "parameters": trained.count_params(),
+            **summary,
+        }
+        write_json("metrics/train.json", facts)
+        table = pd.DataFrame(history, columns=list(training.HISTORY_COLUMNS))
+        evaluation.write_table(f"{PLOTS}/history.csv", table)
+        figures.history(f"{PLOTS}/history.png", table)
+        run.metrics({"train": facts})
+        run.files(["metrics/train.json"])
+        run.files([f"{PLOTS}/history.csv", f"{PLOTS}/history.png"], "plots")
+        for split in SPLITS:
+            index = pd.read_csv(f"{EMBEDDINGS}/{split}.csv")
+            run.data(index, f"images-{split}", split, IMAGES)
+        run.keras_model(trained, np.zeros((1, 64, 64, 3), dtype="uint8"))
+        run.tags({"model_sha256": sha256_file(MODEL)})
+
+
+def _train(
+    settings: params.Params, description: dict[str, Any], precision: str, work: Path, on_epoch: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Both phases; returns the image model, in float32, and a summary of them."""
+    train = embedding.Embeddings.open(EMBEDDINGS, "train")
+    valid = embedding.Embeddings.open(EMBEDDINGS, "valid")
+    chosen, size = settings.train, settings.backbone.image_size
+    head, phase1 = training.train_head(
+        train, valid, chosen, seed=settings.seed, work=work, on_epoch=on_epoch
+    )
+    features = _features(settings, "float32")
+    tuned = training.State([], [], phase1.best_roc_auc, 0)
+    if chosen.fine_tune.epochs:
+        # Trained in the precision chosen, saved in float32, which every machine computes.
+        trained = features if precision == "float32" else _features(settings, precision)
+        tuned = training.fine_tune(
+            IMAGES,
+            trained,
+            head,
+            chosen,
+            class_weight=training.balanced(train.labels, chosen.class_weight),
+            image_size=size,
+            views=description["views"],
+            precision=precision,
+            seed=settings.seed,
+            start_roc_auc=phase1.best_roc_auc,
+            work=work,
+            on_epoch=on_epoch,
+        )
+        features.set_weights(trained.get_weights())
+    summary = {"head": _summary(phase1), "fine_tune": _summary(tuned)}
+    summary["fine_tune"]["kept"] = tuned.best_epoch > 0
+    return model.assemble(features, head, description["views"], size), summary
+
+
+def _features(settings: params.Params, precision: str) -> Any:
+    network = backbone.load(WEIGHTS, settings.backbone.alpha, precision)
+    return backbone.features(
+        network, settings.embed.layers, settings.embed.statistics, settings.backbone.image_size
+    )
+
+
+def _summary(state: training.State) -> dict[str, Any]:
+    return {
+        "epochs": len(state.history),
+        "best_epoch": state.best_epoch,
+        "valid_roc_auc": state.best_roc_auc,
+    }
+
+
+def _line(row: training.Row) -> str:
+    return (
+        f"{row['phase']} epoch {row['epoch']}: "
+        f"train loss {row['train_loss']:.4f} ROC-AUC {row['train_roc_auc']:.4f}, "
+        f"valid loss {row['valid_loss']:.4f} ROC-AUC {row['valid_roc_auc']:.4f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A clone of this project with the pipeline shrunk, so that real `dvc` runs it in a minute."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+SHRUNK = {
+    "data": {"sample": {"train_per_class": 24, "valid_per_class": 8, "test_per_class": 8}},
+    "backbone": {"weights": "random", "alpha": 0.35, "image_size": 96},
+    "embed": {"layers": ["block_3_expand_relu", "block_6_expand_relu"]},
+    "train": {"epochs": 4},
+}
+
+
+class Clone:
+    """A clone of the working tree as it is, with its own git history and DVC cache."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for name in filter(None, listed.decode().split("\0")):
+            if (ROOT / name).is_file() and name not in ("dvc.lock", "report.md"):
+                target = path / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes((ROOT / name).read_bytes())
+        for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "clone"]):
+            self.run("git", *command)
+
+    def run(self, *command: str, fails: bool = False, **environment: str) -> str:
+        """Run a command in the clone; returns what it printed, standard error last."""
+        tools = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_AUTHOR_NAME": "Test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "Test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+        }
+        for name in ("MLFLOW_TRACKING_URI", "KERAS_HOME", "DVC_ROOT", "DVC_STAGE"):
+            tools.pop(name, None)
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=tools | environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        printed = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, printed
+        return printed
+
+    def set(self, **sections: dict) -> None:
+        """Change values of params.yaml; nested dicts are merged."""
+        path = self.path / "params.yaml"
+        path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), sections)))
+
+    def stages_run(self, printed: str) -> list[str]:
+        """The stages that a `dvc repro` or `dvc exp run` executed, in order."""
+        lines = printed.splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage '")]
+
+
+def merged(values: dict, changes: dict) -> dict:
+    result = dict(values)
+    for key, value in changes.items():
+        result[key] = merged(result[key], value) if isinstance(value, dict) else value
+    return result
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory):
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    clone.set(**SHRUNK)
+    clone.run("git", "commit", "-qam", "shrunk")
+    return clone

@@ -1,0 +1,205 @@
+"""The whole pipeline by real `dvc`, in a clone; the tests of this file build on each other."""
+
+import json
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["ingest", "metadata", "baseline", "backbone", "embed", "train", "evaluate", "compare"]
+
+
+@pytest.fixture(scope="module")
+def built(clone):
+    """The clone after its first `dvc repro`, committed."""
+    printed = clone.run("dvc", "repro")
+    assert clone.stages_run(printed) == STAGES
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "first run")
+    return clone
+
+
+def read(clone, path):
+    return json.loads((clone.path / path).read_text())
+
+
+def runs(clone, **tags):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    experiment = client.get_experiment_by_name("deepfake-pipeline")
+    wanted = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
+    return client.search_runs([experiment.experiment_id], wanted)
+
+
+def test_every_output_is_there_and_git_sees_only_small_ones(built):
+    tracked = built.run("git", "ls-files").splitlines()
+    for path in ("dvc.lock", "report.md", "metrics/image.json", "plots/image/roc.csv"):
+        assert path in tracked
+    assert not any(path.startswith(("data/", "cache/", "mlartifacts/")) for path in tracked)
+    assert built.run("git", "status", "--porcelain") == ""
+
+
+def test_metrics_have_the_names_and_ranges_promised(built):
+    names = "accuracy precision recall f1 roc_auc average_precision log_loss brier eer ece".split()
+    for model in ("baseline", "image"):
+        metrics = read(built, f"metrics/{model}.json")
+        assert list(metrics) == ["valid", "test"]
+        for values in metrics.values():
+            assert list(values) == names
+            assert all(0 <= values[name] <= 1 for name in names if name != "log_loss")
+
+
+def test_both_models_are_scored_on_the_same_pictures(built):
+    for split in ("valid", "test"):
+        tables = [
+            pd.read_csv(built.path / f"data/{place}/{split}.csv")
+            for place in ("metadata", "predictions/baseline", "predictions/image")
+        ]
+        for table in tables[1:]:
+            assert table["image_id"].tolist() == tables[0]["image_id"].tolist()
+            assert table["label"].tolist() == tables[0]["label"].tolist()
+
+
+def test_metrics_are_those_of_the_predictions_written(built):
+    from sklearn.metrics import roc_auc_score
+
+    for model in ("baseline", "image"):
+        table = pd.read_csv(built.path / f"data/predictions/{model}/test.csv")
+        expected = roc_auc_score(table["label"], table["score"])
+        assert read(built, f"metrics/{model}.json")["test"]["roc_auc"] == pytest.approx(
+            expected, abs=1e-6
+        )
+
+
+def test_report_says_what_it_is_about(built):
+    report = (built.path / "report.md").read_text()
+    assert "random weights" in report
+    assert "test card" in report
+    assert "ROC-AUC" in report
+    for line in report.splitlines():
+        if line.startswith("!["):
+            assert (built.path / line.split("](")[1].rstrip(")")).is_file()
+
+
+def test_each_stage_has_its_run_and_a_model_has_one(built):
+    for stage in ("ingest", "metadata", "backbone", "embed", "compare"):
+        (run,) = runs(built, stage=stage)
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["kind"] == "data"
+    (baseline,) = runs(built, stage="baseline")
+    (image,) = runs(built, stage="train, evaluate")
+    for run, name in ((baseline, "baseline"), (image, "image")):
+        assert run.info.run_name == name
+        assert run.data.tags["kind"] == "model"
+        assert run.data.tags["experiment"] == "workspace"
+        metrics = read(built, f"metrics/{name}.json")
+        for split, values in metrics.items():
+            for metric, value in values.items():
+                assert run.data.metrics[f"{split}_{metric}"] == pytest.approx(value, abs=1e-6)
+        assert {entry.dataset.name for entry in run.inputs.dataset_inputs}
+    assert image.data.params["train.learning_rate"] == "0.001"
+    assert baseline.data.params["baseline.C"] == "1.0"
+
+
+def test_image_run_has_its_curves_and_a_model_that_scores(built, monkeypatch):
+    import mlflow
+    import numpy as np
+
+    (image,) = runs(built, stage="train, evaluate")
+    client = mlflow.MlflowClient(f"sqlite:///{built.path}/mlflow.db")
+    history = pd.read_csv(built.path / "plots/image/history.csv")
+    logged = client.get_metric_history(image.info.run_id, "epoch_valid_roc_auc")
+    assert [point.step for point in logged] == history["epoch"].tolist()
+    mlflow.set_tracking_uri(f"sqlite:///{built.path}/mlflow.db")
+    loaded = mlflow.pyfunc.load_model(f"runs:/{image.info.run_id}/model")
+    assert loaded.metadata.signature is not None
+    score = loaded.predict(np.zeros((2, 70, 50, 3), dtype="uint8"))
+    assert np.asarray(score).shape == (2, 1)
+
+
+def test_second_run_does_nothing(built):
+    assert built.stages_run(built.run("dvc", "repro")) == []
+
+
+def test_baseline_parameter_reruns_the_baseline_and_the_comparison_only(built):
+    built.set(baseline={"C": 0.5})
+    assert built.stages_run(built.run("dvc", "repro")) == ["baseline", "compare"]
+
+
+def test_head_parameter_reruns_neither_ingest_nor_embed(built):
+    printed = built.run("dvc", "exp", "run", "-n", "wide", "-S", "train.hidden=[8]")
+    assert built.stages_run(printed) == ["train", "evaluate", "compare"]
+    (image,) = runs(built, experiment="wide", kind="model")
+    assert image.data.params["train.hidden"] == "[8]"
+
+
+def test_number_in_exponent_notation_arrives_as_a_number(built):
+    built.run("dvc", "exp", "run", "-n", "slow", "-S", "train.learning_rate=1e-5")
+    (image,) = runs(built, experiment="slow", kind="model")
+    assert float(image.data.params["train.learning_rate"]) == 1e-5
+
+
+def test_experiment_in_a_temporary_copy_is_recorded_in_the_repository(built):
+    built.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "train.weight_decay=0.5")
+    (image,) = runs(built, experiment="apart", kind="model")
+    assert image.info.artifact_uri.startswith(f"file://{built.path}/mlartifacts")
+
+
+def test_fine_tuning_is_a_second_phase_of_the_same_model(built):
+    printed = built.run(
+        "dvc", "exp", "run", "-n", "tuned", "-S", "train.fine_tune.epochs=1",
+        "-S", "train.fine_tune.from_layer=block_4_expand",
+    )  # fmt: skip
+    assert built.stages_run(printed) == ["train", "evaluate", "compare"]
+    history = pd.read_csv(built.path / "plots/image/history.csv")
+    assert history["phase"].tolist() == ["head"] * (len(history) - 1) + ["fine_tune"]
+    assert read(built, "metrics/train.json")["fine_tune"]["epochs"] == 1
+
+
+def test_dvc_shows_metrics_parameters_plots_and_experiments(built):
+    shown = json.loads(built.run("dvc", "metrics", "show", "--json"))
+    assert set(shown[""]["data"]) >= {"metrics/image.json", "metrics/baseline.json"}
+    assert "train.fine_tune.epochs" in built.run("dvc", "params", "diff")
+    assert "roc_auc" in built.run("dvc", "metrics", "diff")
+    experiments = built.run("dvc", "exp", "show", "--csv")
+    assert all(name in experiments for name in ("wide", "slow", "apart", "tuned"))
+    assert "+" in built.run("dvc", "dag")
+    built.run("dvc", "plots", "show", "-o", "page")
+    page = (built.path / "page" / "index.html").read_text()
+    assert "ROC on test" in page
+    assert "Precision and recall on test" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"baseline": {"C": -1}}, "baseline.C: received -1; input should be greater than 0"),
+        ({"backbone": {"weights": "imagenet2"}}, "'auto', 'imagenet' or 'random'"),
+        ({"embed": {"layers": ["block_99"]}}, "MobileNetV2 has no layer 'block_99'"),
+    ],
+)
+def test_unusable_parameter_is_refused_without_a_traceback(built, change, said):
+    built.run("git", "checkout", "-q", "params.yaml")
+    built.set(**change)
+    printed = built.run("dvc", "repro", fails=True)
+    assert said in printed
+    assert "Traceback" not in printed
+    built.run("git", "checkout", "-q", ".")
+
+
+def test_folder_of_pictures_runs_through(built):
+    """A folder of class folders without splits, made from the sample's own pictures."""
+    from deepfake import dataset
+
+    for split in ("train", "valid", "test"):
+        for picture in dataset.pictures(built.path / "data/images", split):
+            name = "Deepfakes" if picture.label else "Real"
+            folder = built.path / "pictures" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{picture.image_id}.jpg").write_bytes(picture.data)
+    built.run("dvc", "exp", "run", "-n", "folder", "-S", "data.source=folder")
+    counts = read(built, "metrics/data.json")["counts"]
+    assert sum(split["real"] for split in counts.values()) == 40
+    assert sum(split["fake"] for split in counts.values()) == 40

@@ -1,0 +1,170 @@
+"""Shards: what goes in comes out, in order, streamed, and the same bytes from run to run."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from deepfake import dataset
+from deepfake.dataset import Picture, ShardWriter
+from deepfake.errors import PipelineError
+from deepfake.images import BadImage
+
+
+def pictures(split: str, number: int, size: int = 1000) -> list[Picture]:
+    rng = np.random.default_rng(len(split))
+    return [
+        Picture(f"{split}{i:04}", i % 2, split, f"{split}/{i}.jpg", rng.bytes(size))
+        for i in range(number)
+    ]
+
+
+def write(directory: Path, items: list[Picture], megabytes: float = 256) -> None:
+    with ShardWriter(directory, megabytes) as writer:
+        for item in items:
+            writer.write(item)
+
+
+def test_pictures_come_back_in_order(tmp_path: Path) -> None:
+    train, test = pictures("train", 600), pictures("test", 3)
+    write(tmp_path, train + test)
+    assert list(dataset.pictures(tmp_path, "train")) == train
+    assert list(dataset.pictures(tmp_path, "test")) == test
+    assert dataset.count(tmp_path, "train") == 600
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "test-00000.parquet",
+        "train-00000.parquet",
+    ]
+
+
+def test_row_groups_are_small_and_number_the_split_through(tmp_path: Path) -> None:
+    items = pictures("train", 600)
+    write(tmp_path, items, megabytes=0.3)
+    groups = dataset.row_groups(tmp_path, "train")
+    assert [group.rows for group in groups] == [256, 256, 88]
+    assert [group.start for group in groups] == [0, 256, 512]
+    assert [picture for group in groups for picture in dataset.read(group)] == items
+    assert dataset.read(groups[1])[0] == items[256]
+
+
+def test_row_groups_are_limited_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "GROUP_BYTES", 10_000)
+    write(tmp_path, pictures("train", 25))
+    assert [group.rows for group in dataset.row_groups(tmp_path, "train")] == [10, 10, 5]
+
+
+def test_a_new_shard_begins_before_one_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "GROUP_BYTES", 20_000)
+    items = pictures("train", 200)
+    write(tmp_path, items, megabytes=0.1)
+    shards = dataset.shards(tmp_path, "train")
+    assert [path.name for path in shards] == [f"train-{i:05}.parquet" for i in range(2)]
+    assert [pq.read_metadata(path).num_rows for path in shards] == [100, 100]
+    assert list(dataset.pictures(tmp_path, "train")) == items
+
+
+def test_the_same_pictures_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name, pictures("train", 300))
+        time.sleep(0.01)
+    one, two = (tmp_path / name / "train-00000.parquet" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_other_readers_find_the_columns_of_the_convention(tmp_path: Path) -> None:
+    items = pictures("valid", 5)
+    write(tmp_path, items)
+    table = pq.read_table(tmp_path / "valid-00000.parquet")
+    assert table.schema.names == ["image", "image_id", "label", "split"]
+    assert str(table.schema.field("image").type) == "struct<bytes: binary, path: string>"
+    assert str(table.schema.field("label").type) == "int8"
+    assert table["image"][3].as_py() == {"bytes": items[3].data, "path": "valid/3.jpg"}
+
+
+def test_pictures_are_stored_as_they_are_and_not_copied_to_the_footer(tmp_path: Path) -> None:
+    items = pictures("train", 20, size=3_000)
+    write(tmp_path, items)
+    path = tmp_path / "train-00000.parquet"
+    content = path.read_bytes()
+    assert all(item.data in content for item in items)
+    assert pq.read_metadata(path).serialized_size < 2_500
+    assert len(content) < 20 * 3_000 + 5_000
+
+
+def test_a_failure_leaves_no_shard_that_looks_whole(tmp_path: Path) -> None:
+    def fail() -> None:
+        with ShardWriter(tmp_path, 256) as writer:
+            for item in pictures("train", 600):
+                writer.write(item)
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"no valid pictures.*valid-00000\.parquet"):
+        dataset.count(tmp_path, "valid")
+
+
+def test_ordered_keeps_the_order_and_uses_threads() -> None:
+    threads: set[int] = set()
+
+    def slow(number: int) -> int:
+        threads.add(threading.get_ident())
+        time.sleep(0.02 if number % 4 == 0 else 0.001)
+        return number * 10
+
+    assert list(dataset.ordered(slow, range(40), workers=4)) == [10 * i for i in range(40)]
+    assert len(threads) == 4
+
+
+def test_ordered_looks_ahead_no_further_than_asked() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for number in range(1000):
+            taken += 1
+            yield number
+
+    results = dataset.ordered(lambda number: number, items(), workers=2, ahead=8)
+    for done in range(1, 51):
+        next(results)
+        assert taken <= done + 8
+    results.close()
+
+
+def test_ordered_raises_where_the_function_does() -> None:
+    def invert(number: int) -> float:
+        return 1 / number
+
+    results = dataset.ordered(invert, [1, 2, 0, 4])
+    assert [next(results), next(results)] == [1.0, 0.5]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_decoded_pairs_pictures_with_their_pixels() -> None:
+    import io
+
+    from PIL import Image
+
+    items = []
+    for number in range(20):
+        file = io.BytesIO()
+        Image.new("RGB", (4 + number, 3), (number, 0, 0)).save(file, "PNG")
+        items.append(Picture(str(number), 0, "train", f"{number}.png", file.getvalue()))
+    pairs = list(dataset.decoded(items, workers=3, ahead=5))
+    assert [picture for picture, _ in pairs] == items
+    assert all(pixels.shape == (3, 4 + i, 3) for i, (_, pixels) in enumerate(pairs))
+    assert all((pixels[:, :, 0] == i).all() for i, (_, pixels) in enumerate(pairs))
+    with pytest.raises(BadImage):
+        list(dataset.decoded([Picture("0", 0, "train", "x", b"")]))

@@ -1,0 +1,396 @@
+"""Sources: directories and zips of every layout, tables, and the drawn sample."""
+
+import io
+import os
+import stat
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from deepfake import FAKE, REAL, portraits
+from deepfake.errors import PipelineError
+from deepfake.params import DataParams, FolderParams, KaggleParams, SampleParams
+from deepfake.sources import layouts, open_source
+from deepfake.sources.archive import Archive
+from deepfake.sources.base import Entry, Unreadable
+from deepfake.sources.folder import FolderSource, open_folder
+from deepfake.sources.layouts import ClassNames, Place
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+needs_shared = pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason=f"the test data in {SHARED} is not on this machine"
+)
+NAMES = ClassNames(["real", "original"], ["fake", "ai"])
+
+
+def folder_params(path: Path | str, **changes: Any) -> FolderParams:
+    csv = {"file": None, "path_column": "path", "label_column": "label", "split_column": None}
+    values = {
+        "path": str(path),
+        "real": ["real", "original"],
+        "fake": ["fake", "ai"],
+        "valid_fraction": 0.2,
+        "test_fraction": 0.2,
+    }
+    csv |= {key: value for key, value in changes.items() if key in csv}
+    values |= {key: value for key, value in changes.items() if key in values}
+    return FolderParams.model_validate({**values, "csv": csv})
+
+
+def directory(root: Path, files: dict[str, bytes] | list[str]) -> Path:
+    contents = files if isinstance(files, dict) else {name: name.encode() for name in files}
+    for name, data in contents.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+def zipped(path: Path, files: dict[str, bytes] | list[str]) -> Path:
+    contents = files if isinstance(files, dict) else {name: name.encode() for name in files}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            archive.writestr(name, data)
+    return path
+
+
+def offered(params: FolderParams) -> dict[str, tuple[str | None, int]]:
+    with open_folder(params) as source:
+        return {entry.path: (entry.split, entry.label) for entry in source.offer().entries}
+
+
+@pytest.mark.parametrize(
+    ("path", "split", "label"),
+    [
+        ("real_vs_fake/real-vs-fake/train/real/1.jpg", "train", REAL),
+        ("Dataset/Validation/Fake/1.jpg", "valid", FAKE),
+        ("TRAINING/AI/1.jpg", "train", FAKE),
+        ("val/Original/a/b/1.jpg", "valid", REAL),
+        ("dev/fake/1.jpg", "valid", FAKE),
+        ("fake/testing/1.jpg", "test", FAKE),
+        ("fake/set/test/real/1.jpg", "test", REAL),
+        ("test/old/train/fake/1.jpg", "train", FAKE),
+        ("faces/training_fake/1.jpg", "train", FAKE),
+        ("real/1.jpg", None, REAL),
+        ("train/1.jpg", "train", None),
+        ("really/unreal/real.jpg", None, None),
+        ("real_or_fake/1.jpg", None, None),
+    ],
+)
+def test_folders_tell_split_and_class(path: str, split: str | None, label: int | None) -> None:
+    assert layouts.place(path, NAMES) == Place(split, label)
+
+
+@pytest.mark.parametrize("kind", [directory, zipped])
+def test_directory_and_zip_offer_the_same(tmp_path: Path, kind: Any) -> None:
+    files = ["in/test/FAKE/b.png", "in/train/real/a.JPG", "in/valid/ai/c.webp", "in/notes.txt"]
+    params = folder_params(kind(tmp_path / "data", files))
+    with open_folder(params) as source:
+        offer = source.offer()
+        read = [source.read(entry) for entry in offer.entries]
+    assert [(entry.path, entry.split, entry.label) for entry in offer.entries] == [
+        ("in/test/FAKE/b.png", "test", FAKE),
+        ("in/train/real/a.JPG", "train", REAL),
+        ("in/valid/ai/c.webp", "valid", FAKE),
+    ]
+    assert read == [entry.path.encode() for entry in offer.entries]
+    assert [entry.size for entry in offer.entries] == [len(data) for data in read]
+    assert offer.left_out == {"not a picture by its name": 1}
+
+
+def test_junk_is_passed_over(tmp_path: Path) -> None:
+    junk = ["__MACOSX/real/._1.jpg", "real/.DS_Store", ".git/fake/2.jpg", "real/._1.jpg"]
+    path = zipped(tmp_path / "data.zip", ["real/1.jpg", "fake/1.jpg", *junk])
+    assert sorted(offered(folder_params(path))) == ["fake/1.jpg", "real/1.jpg"]
+
+
+def test_relative_paths_start_at_the_users_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory(tmp_path / "repository" / "pictures", ["real/1.jpg", "fake/1.jpg"])
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+    with pytest.raises(PipelineError, match=r"no such directory or zip: pictures"):
+        offered(folder_params("pictures"))
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
+    assert len(offered(folder_params("pictures"))) == 2
+
+
+def test_links_to_files_and_loops_of_directories(tmp_path: Path) -> None:
+    directory(tmp_path / "cache", ["ab/cdef"])
+    root = directory(tmp_path / "data", ["real/1.jpg", "fake/1.jpg"])
+    (root / "fake" / "2.jpg").symlink_to(tmp_path / "cache" / "ab" / "cdef")
+    (root / "real" / "again").symlink_to(root)
+    assert sorted(offered(folder_params(root))) == ["fake/1.jpg", "fake/2.jpg", "real/1.jpg"]
+
+
+def test_names_that_would_leave_the_folder_are_refused(tmp_path: Path) -> None:
+    bad = ["../real/up.jpg", "/real/root.jpg", "real/../../up2.jpg", "C:/real/drive.jpg"]
+    control = "real/line\nbreak.jpg"
+    path = zipped(tmp_path / "data.zip", ["real/1.jpg", "fake/1.jpg", *bad, control])
+    with open_folder(folder_params(path)) as source:
+        offer = source.offer()
+    assert [entry.path for entry in offer.entries] == ["fake/1.jpg", "real/1.jpg"]
+    assert {item.reason for item in offer.rejected} == {"unsafe name"}
+    assert {item.path for item in offer.rejected} == {*bad, "real/line\\nbreak.jpg"}
+
+
+def test_members_that_cannot_be_trusted_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    link = zipfile.ZipInfo("real/link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("real/1.jpg", "fake/1.jpg", "fake/2.jpg", "./fake/2.jpg", "real/secret.jpg"):
+            archive.writestr(name, b"x")
+        archive.writestr(link, "/etc/passwd")
+    # The flag for encryption, in the directory of the zip.
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b"real/secret.jpg"))
+    data[entry + 8 : entry + 10] = struct.pack("<H", 1)
+    path.write_bytes(data)
+    with Archive(path) as view:
+        assert sorted(view.members) == ["fake/1.jpg", "real/1.jpg"]
+        assert {(item.path, item.reason) for item in view.rejected} == {
+            ("fake/2.jpg", "name used twice"),
+            ("real/link.jpg", "link or special file"),
+            ("real/secret.jpg", "encrypted"),
+        }
+
+
+def test_damage_inside_a_zip_is_told_by_member(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("real/1.jpg", b"first content")
+        archive.writestr("fake/1.jpg", b"second content")
+    path.write_bytes(path.read_bytes().replace(b"first content", b"First content"))
+    with Archive(path) as view:
+        assert view.read("fake/1.jpg") == b"second content"
+        with pytest.raises(Unreadable, match="damaged in the archive"):
+            view.read("real/1.jpg")
+
+
+def test_a_member_that_claims_too_much_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfake.sources.archive.MAX_FILE_BYTES", 1000)
+    path = zipped(tmp_path / "data.zip", {"real/1.jpg": b"\0" * 1001, "real/2.jpg": b"\0" * 1000})
+    with Archive(path) as view:
+        assert len(view.read("real/2.jpg")) == 1000
+        with pytest.raises(Unreadable, match="file too large"):
+            view.read("real/1.jpg")
+
+
+def test_a_file_that_went_away(tmp_path: Path) -> None:
+    root = directory(tmp_path / "data", ["real/1.jpg"])
+    with Archive(root) as view:
+        os.remove(root / "real" / "1.jpg")
+        with pytest.raises(Unreadable, match="cannot be read from disk"):
+            view.read("real/1.jpg")
+
+
+def test_names_in_any_unicode_form(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", ["real/Zoe\u0308.jpg", "fake/名前.jpg"])
+    assert sorted(offered(folder_params(path))) == ["fake/名前.jpg", "real/Zoë.jpg"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut"])
+def test_what_is_no_zip(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "data.zip"
+    path.write_bytes(content)
+    with pytest.raises(PipelineError, match=f"not a zip.*{len(content)} bytes"):
+        offered(folder_params(path))
+
+
+def test_no_pictures_at_all(tmp_path: Path) -> None:
+    root = directory(tmp_path / "data", ["real/1.txt", "fake/readme"])
+    with pytest.raises(PipelineError, match=r"no pictures found in .*data: 2 files.*\.jpg"):
+        offered(folder_params(root))
+
+
+def test_pictures_without_class_are_listed(tmp_path: Path) -> None:
+    root = directory(tmp_path / "data", ["real/1.jpg", "fake/1.jpg", "maybe/1.jpg", "2.jpg"])
+    with pytest.raises(PipelineError, match=r"2 of 4 pictures: 2\.jpg, maybe/1\.jpg.*real, orig"):
+        offered(folder_params(root))
+
+
+def test_some_pictures_outside_the_splits_are_listed(tmp_path: Path) -> None:
+    root = directory(tmp_path / "data", ["train/real/1.jpg", "test/fake/1.jpg", "fake/2.jpg"])
+    with pytest.raises(PipelineError, match=r"1 of 3 pictures are in none .*: fake/2\.jpg"):
+        offered(folder_params(root))
+
+
+PICTURES = ["a/test/x1.jpg", "a/train/x2.jpg", "a/train/sub/X3.PNG", "b/x4.tar.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a/test/x1.jpg", PICTURES[0]),
+        ("test/x1.jpg", PICTURES[0]),
+        ("x2.jpg", PICTURES[1]),
+        ("x2", PICTURES[1]),
+        ("train\\x2.JPG", PICTURES[1]),
+        ("./sub/x3.png", PICTURES[2]),
+        ("/a/test/x1.jpg", PICTURES[0]),
+        ("x4.tar", PICTURES[3]),
+    ],
+)
+def test_rows_name_pictures_in_several_ways(name: str, path: str) -> None:
+    row = layouts.Row(2, name, "AI", "Validation")
+    assert layouts.match_table([row], PICTURES, NAMES, "t.csv") == {path: Place("valid", FAKE)}
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (("est/x1.jpg", "real", None), r"line 2: 'est/x1\.jpg' names a picture that is not there"),
+        (("x1.png", "real", None), "names a picture that is not there"),
+        (("", "real", None), "names a picture that is not there"),
+        (("x1.jpg", "1", None), r"has the label '1'"),
+        (("x1.jpg", "real", "holdout"), r"has the split 'holdout'"),
+    ],
+)
+def test_rows_that_cannot_be_used(cells: tuple[str, str, str | None], message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        layouts.match_table([layouts.Row(2, *cells)], PICTURES, NAMES, "t.csv")
+
+
+def test_a_whole_path_comes_before_the_end_of_another() -> None:
+    rows = [layouts.Row(2, "1.jpg", "real", None)]
+    found = layouts.match_table(rows, ["1.jpg", "b/1.jpg"], NAMES, "t.csv")
+    assert found == {"1.jpg": Place(None, REAL)}
+
+
+def test_a_row_that_names_two_pictures_or_contradicts_another() -> None:
+    paths = ["a/1.jpg", "b/1.jpg"]
+    with pytest.raises(PipelineError, match=r"names a/1\.jpg, b/1\.jpg"):
+        layouts.match_table([layouts.Row(2, "1.jpg", "real", None)], paths, NAMES, "t.csv")
+    rows = [layouts.Row(2, "a/1.jpg", "real", None), layouts.Row(3, "a/1", "fake", None)]
+    with pytest.raises(PipelineError, match=r"line 3: 'a/1' contradicts an earlier row"):
+        layouts.match_table(rows, paths, NAMES, "t.csv")
+
+
+def test_a_table_labels_and_splits(tmp_path: Path) -> None:
+    table = "\ufeffid,what,part\r\np1,Real,train\r\np2,AI,val\r\n\r\np3,fake,test\r\n"
+    files = {"t/data.csv": table.encode(), "p/p4.jpg": b""}
+    files |= {f"p/p{number}.jpg": b"" for number in (1, 2, 3)}
+    params = folder_params(
+        directory(tmp_path / "data", files),
+        file="t/data.csv", path_column="id", label_column="what", split_column="part",
+    )  # fmt: skip
+    with open_folder(params) as source:
+        offer = source.offer()
+    assert [(entry.path, entry.split, entry.label) for entry in offer.entries] == [
+        ("p/p1.jpg", "train", REAL),
+        ("p/p2.jpg", "valid", FAKE),
+        ("p/p3.jpg", "test", FAKE),
+    ]
+    assert offer.left_out == {"not a picture by its name": 1, "not named by the table": 1}
+
+
+def test_a_table_without_splits_leaves_them_to_the_folders(tmp_path: Path) -> None:
+    table = b"path,label\ntrain/1.jpg,real\ntest/2.jpg,fake\n"
+    root = directory(tmp_path / "d", {"t.csv": table, "train/1.jpg": b"", "test/2.jpg": b""})
+    assert offered(folder_params(root, file="t.csv")) == {
+        "train/1.jpg": ("train", REAL),
+        "test/2.jpg": ("test", FAKE),
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"path,class\n1.jpg,real\n", "has no column label; its columns are: path, class"),
+        (b"", r"has no column path and no column label; its columns are: \(none\)"),
+        (b"path,label\n", "has a header and no rows"),
+        (b"path,label\n\xff\xfe,real\n", "cannot be read as a CSV"),
+        (b'path,label\n"1.jpg,real\n', "cannot be read as a CSV"),
+        (b"path,label\nreal/9.jpg,real\n", "1 of 1 rows cannot be used"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path: Path, table: bytes, message: str) -> None:
+    root = directory(tmp_path / "d", {"t.csv": table, "real/1.jpg": b""})
+    with pytest.raises(PipelineError, match=message):
+        offered(folder_params(root, file="t.csv"))
+
+
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    root = directory(tmp_path / "data", ["labels.csv", "1.jpg"])
+    with pytest.raises(PipelineError, match=r"t\.csv is not there; tables found: labels\.csv"):
+        offered(folder_params(root, file="t.csv"))
+
+
+def test_a_table_that_contradicts_the_class_folders(tmp_path: Path) -> None:
+    table = b"path,label\nreal/1.jpg,fake\nfake/1.jpg,real\n"
+    root = directory(tmp_path / "d", {"t.csv": table, "real/1.jpg": b"", "fake/1.jpg": b""})
+    with pytest.raises(PipelineError, match=r"2 of 2 rows contradict .*real/1\.jpg \(fake in"):
+        offered(folder_params(root, file="t.csv"))
+
+
+def test_a_folder_above_everything_that_is_named_like_a_class(tmp_path: Path) -> None:
+    table = b"path,label\n1.jpg,real\n2.jpg,fake\n"
+    root = directory(tmp_path / "d", {"ai/t.csv": table, "ai/1.jpg": b"", "ai/2.jpg": b""})
+    labels = {
+        path: label for path, (_, label) in offered(folder_params(root, file="ai/t.csv")).items()
+    }
+    assert labels == {"ai/1.jpg": REAL, "ai/2.jpg": FAKE}
+
+
+def data_params(source: str, folder: FolderParams) -> DataParams:
+    return DataParams(
+        source=source,  # type: ignore[arg-type]
+        limit_per_class=None,
+        max_bad_fraction=0.0,
+        shard_megabytes=256,
+        sample=SampleParams(
+            train_per_class=2, valid_per_class=1, test_per_class=1, size=64, strength=1.0
+        ),
+        kaggle=KaggleParams(dataset="a/b/1"),
+        folder=folder,
+    )
+
+
+def test_open_source_opens_what_the_parameters_name(tmp_path: Path) -> None:
+    params = folder_params(directory(tmp_path / "data", ["real/1.jpg"]))
+    with open_source(data_params("folder", params), seed=1) as source:
+        assert isinstance(source, FolderSource)
+        assert source.describe() == {
+            "name": "folder", "version": None, "path": params.path, "sha256": None,
+        }  # fmt: skip
+
+
+def test_the_sample_is_drawn_in_the_layout_of_140k(tmp_path: Path) -> None:
+    with open_source(data_params("sample", folder_params(tmp_path)), seed=7) as source:
+        entries = source.offer().entries
+        pictures = {entry.path: source.read(entry) for entry in entries}
+        assert source.describe()["seed"] == 7
+    assert len(entries) == len(set(pictures.values())) == 8
+    root = "real_vs_fake/real-vs-fake"
+    assert Entry(f"{root}/train/fake/00002.jpg", FAKE, "train", None) in entries
+    for entry in entries:
+        assert layouts.place(entry.path, NAMES) == Place(entry.split, entry.label)
+        assert Image.open(io.BytesIO(pictures[entry.path])).size == (64, 64)
+    first = portraits.render(label=REAL, seed=7, index=0, size=64, strength=1.0)
+    assert pictures[f"{root}/train/real/00001.jpg"] == first
+
+
+@needs_shared
+def test_140k_mini_is_read_by_its_folders() -> None:
+    places = list(offered(folder_params(SHARED / "data" / "140k-mini.zip")).values())
+    for split, number in (("train", 700), ("valid", 150), ("test", 150)):
+        assert places.count((split, REAL)) == places.count((split, FAKE)) == number
+    assert len(places) == 2000
+
+
+@needs_shared
+def test_hard_fakes_by_folders_and_by_table_agree() -> None:
+    path = SHARED / "data" / "hard-fakes.zip"
+    by_folders = offered(folder_params(path))
+    by_table = offered(folder_params(path, file="data.csv", path_column="images_id"))
+    assert by_folders == by_table
+    assert len(by_folders) == 1289
+    assert by_folders["fake/fake_1.jpg"] == (None, FAKE)

@@ -1,0 +1,381 @@
+"""The record of runs: a real SQLite store, a server that is not there, and several processes."""
+
+import functools
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from deepfake import tracking
+from deepfake.errors import PipelineError
+from deepfake.params import TrackingParams
+
+REQUIRED = TrackingParams(experiment="faces", policy="required")
+BEST_EFFORT = TrackingParams(experiment="faces", policy="best_effort")
+NOBODY = "http://user:secret@127.0.0.1:9"
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with its tables and no experiment: making the tables takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A repository that DVC names, while the work goes on in another folder."""
+    root, working = tmp_path / "repository", tmp_path / "working"
+    root.mkdir()
+    working.mkdir()
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.chdir(working)
+    yield root
+    while mlflow.active_run() is not None:
+        mlflow.end_run()
+
+
+@pytest.fixture
+def store(empty_store: Path, repository: Path) -> Path:
+    shutil.copy(empty_store, repository / "mlflow.db")
+    return repository
+
+
+run = functools.partial(tracking.run, REQUIRED, stage="train", kind="model")
+
+
+def client(root: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db")
+
+
+def recorded(root: Path) -> list[Any]:
+    """The runs in the store, the oldest first."""
+    found = client(root).get_experiment_by_name("faces")
+    assert found is not None
+    return list(client(root).search_runs([found.experiment_id], order_by=["start_time ASC"]))
+
+
+def test_parameters_are_logged_under_dotted_names(store: Path) -> None:
+    with run() as record:
+        record.params({"train": {"hidden": [128, 64], "fine_tune": {"flip": True}}, "seed": 7})
+        record.params({"text": "as it is", "none": None})
+    assert recorded(store)[0].data.params == {
+        "train.hidden": "[128, 64]",
+        "train.fine_tune.flip": "true",
+        "seed": "7",
+        "text": "as it is",
+        "none": "null",
+    }
+
+
+def test_a_parameter_logged_before_stays_and_new_ones_are_added(store: Path) -> None:
+    with run() as record:
+        record.params({"a": 1})
+        record.params({"a": 2, "b": 3})
+    assert recorded(store)[0].data.params == {"a": "1", "b": "3"}
+
+
+def test_a_long_parameter_is_cut(store: Path) -> None:
+    with run() as record:
+        record.params({"layers": ["block_6_expand_relu"] * 100})
+    assert len(recorded(store)[0].data.params["layers"]) == 500
+
+
+def test_numbers_are_logged_as_metrics_and_nothing_else(store: Path) -> None:
+    with run() as record:
+        record.metrics({"test": {"roc_auc": 0.75, "kept": True}, "count": 3, "name": "text"})
+    assert recorded(store)[0].data.metrics == {"test_roc_auc": 0.75, "count": 3.0}
+
+
+def test_metrics_of_epochs_keep_their_steps(store: Path) -> None:
+    with run() as record:
+        for epoch, loss in ((1, 0.7), (2, 0.5)):
+            record.metrics({"loss": loss}, epoch)
+    history = client(store).get_metric_history(recorded(store)[0].info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.7), (2, 0.5)]
+
+
+def test_a_run_is_named_and_tagged(store: Path) -> None:
+    with tracking.run(REQUIRED, stage="train", kind="model", name="image") as record:
+        record.tags({"cores": 2})
+    found = recorded(store)[0]
+    assert found.info.run_name == "image"
+    assert found.info.status == "FINISHED"
+    tags = found.data.tags
+    assert (tags["stage"], tags["kind"], tags["cores"]) == ("train", "model", "2")
+    assert (tags["experiment"], tags["git_revision"]) == ("workspace", "none")
+
+
+def test_without_a_name_a_run_is_called_after_its_stage(store: Path) -> None:
+    with run():
+        pass
+    assert recorded(store)[0].info.run_name == "train"
+
+
+def test_a_run_of_a_dvc_experiment_says_so(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "urban-otter")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc123")
+    with run():
+        pass
+    tags = recorded(store)[0].data.tags
+    assert (tags["experiment"], tags["git_revision"]) == ("urban-otter", "abc123")
+
+
+def test_a_run_says_from_which_revision_it_comes_and_whether_that_was_changed(
+    store: Path,
+) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", *identity, *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    git("init")
+    Path("code.py").write_text("1")
+    git("add", "code.py")
+    git("commit", "-m", "first")
+    with run():
+        pass
+    Path("code.py").write_text("2")
+    with run():
+        pass
+    tags = [found.data.tags for found in recorded(store)]
+    assert [tag["git_dirty"] for tag in tags] == ["false", "true"]
+    assert {tag["git_revision"] for tag in tags} == {git("rev-parse", "HEAD")}
+
+
+def test_files_land_in_the_repository_wherever_the_stage_runs(store: Path) -> None:
+    Path("plots").mkdir()
+    Path("plots/a.csv").write_text("1")
+    Path("report.md").write_text("text")
+    with run() as record:
+        record.files(["plots"], "plots")
+        record.files(["report.md"])
+    run_id = recorded(store)[0].info.run_id
+    folder = store / "mlartifacts" / run_id / "artifacts"
+    assert (folder / "plots" / "a.csv").read_text() == "1"
+    assert (folder / "report.md").read_text() == "text"
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["plots", "report.md"]
+
+
+def test_a_table_is_logged_as_an_input(store: Path) -> None:
+    table = pd.DataFrame({"label": [0, 1], "bytes": [10, 20]})
+    with run() as record:
+        record.data(table, "metadata-train", "train", "data/metadata")
+    inputs = client(store).get_run(recorded(store)[0].info.run_id).inputs.dataset_inputs
+    assert inputs[0].dataset.name == "metadata-train"
+    assert inputs[0].tags[0].value == "train"
+    assert '"num_rows": 2' in inputs[0].dataset.profile
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError, "FAILED"),
+        (PipelineError, "FAILED"),
+        (KeyboardInterrupt, "KILLED"),
+        (SystemExit, "KILLED"),
+    ],
+)
+def test_a_block_that_does_not_end_well_marks_its_run(
+    store: Path, error: type[BaseException], status: str
+) -> None:
+    with pytest.raises(error), run():
+        raise error
+    assert recorded(store)[0].info.status == status
+    assert mlflow.active_run() is None
+
+
+def trained(sha256: str, settings: TrackingParams = REQUIRED) -> None:
+    with tracking.run(settings, stage="train", kind="model", name="image") as record:
+        record.params({"train.epochs": 3})
+        record.tags({"model_sha256": sha256})
+
+
+def evaluated(sha256: str) -> None:
+    with tracking.run(
+        REQUIRED, stage="evaluate", kind="model", name="image", model_sha256=sha256
+    ) as record:
+        record.metrics({"test_roc_auc": 0.9})
+
+
+def test_the_run_of_a_model_is_continued_by_another_stage(store: Path) -> None:
+    trained("aa")
+    trained("bb")
+    evaluated("aa")
+    first, second = recorded(store)
+    assert first.data.tags["stage"] == "train, evaluate"
+    assert first.data.params == {"train.epochs": "3"}
+    assert first.data.metrics == {"test_roc_auc": 0.9}
+    assert first.info.status == "FINISHED"
+    assert second.data.tags["stage"] == "train"
+    assert second.data.metrics == {}
+
+
+def test_a_model_without_a_run_gets_one_that_names_it(store: Path) -> None:
+    trained("aa")
+    evaluated("cc")
+    assert [r.data.tags["model_sha256"] for r in recorded(store)] == ["aa", "cc"]
+
+
+def test_a_stage_does_not_continue_its_own_run(store: Path) -> None:
+    evaluated("aa")
+    evaluated("aa")
+    assert [r.data.tags["stage"] for r in recorded(store)] == ["evaluate", "evaluate"]
+
+
+def test_the_run_of_another_dvc_experiment_is_not_continued(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained("aa")
+    monkeypatch.setenv("DVC_EXP_NAME", "urban-otter")
+    evaluated("aa")
+    assert len(recorded(store)) == 2
+
+
+def test_the_run_of_another_mlflow_experiment_is_not_continued(store: Path) -> None:
+    trained("aa", REQUIRED.model_copy(update={"experiment": "others"}))
+    evaluated("aa")
+    assert len(recorded(store)) == 1
+
+
+@pytest.mark.xfail(
+    strict=True, reason="metrics are replaced, the parameter that led to them is not"
+)
+def test_evaluating_a_model_again_records_the_parameter_that_was_used(store: Path) -> None:
+    trained("aa")
+    for threshold in (0.5, 0.9):
+        with tracking.run(REQUIRED, stage="evaluate", kind="model", model_sha256="aa") as record:
+            record.params({"evaluate": {"threshold": threshold}})
+            record.metrics({"test_recall": 1 - threshold})
+    last = next(r for r in recorded(store) if r.data.metrics["test_recall"] < 0.2)
+    assert last.data.params["evaluate.threshold"] == "0.9"
+
+
+def test_a_run_id_in_the_environment_does_not_take_over(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    with run() as record:
+        assert record.run_id != "0" * 32
+    assert len(recorded(store)) == 1
+
+
+def test_an_sklearn_model_can_be_loaded_from_its_run_and_used(store: Path) -> None:
+    table = pd.DataFrame({"bytes": [1.0, 2.0, 3.0, 4.0], "has_exif": [True, False, True, False]})
+    model = LogisticRegression().fit(table, [0, 0, 1, 1])
+    with run() as record:
+        record.sklearn_model(model, table.head(2))
+        uri = f"runs:/{record.run_id}/model"
+    info = mlflow.models.get_model_info(uri)
+    assert info.signature.inputs.input_names() == ["bytes", "has_exif"]
+    assert info.signature.outputs is not None
+    assert info.saved_input_example_info is not None
+    loaded = mlflow.pyfunc.load_model(uri)
+    assert np.array_equal(loaded.predict(table), model.predict_proba(table))
+    assert (store / "mlartifacts" / "models").is_dir()
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_best_effort_goes_on_where_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    with tracking.run(BEST_EFFORT, stage="train", kind="model") as record:
+        record.params({"a": 1})
+        record.metrics({"b": 2})
+        record.files(["no such file"])
+    told = capsys.readouterr().err
+    assert told.count("warning: ") == 1
+    assert "could not be logged to http://127.0.0.1:9: " in told
+    assert "outputs are not affected" in told
+    assert "secret" not in told
+
+
+def test_required_stops_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    reached = []
+    with pytest.raises(PipelineError, match=r"http://127\.0\.0\.1:9: .*`required`") as caught:  # noqa: SIM117
+        with run():
+            reached.append("block")
+    assert not reached
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:secret@host:5000/path",
+        "postgresql://user:secret@host/mlflow",
+        *(
+            pytest.param(address, marks=pytest.mark.xfail(strict=True, reason="stops at / and @"))
+            for address in ("mysql://user:sec/secret@host/db", "mysql://user:s@secret@host/db")
+        ),
+    ],
+)
+def test_no_message_carries_a_password(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    tracking._could_not_log(RuntimeError(f"tried {address} twice"), "best_effort")
+    told = capsys.readouterr().err
+    assert "secret" not in told
+    assert told.count("host") == 2
+
+
+def test_best_effort_goes_on_after_a_failure_within_the_block(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracking.run(BEST_EFFORT, stage="train", kind="model") as record:
+        record.files(["no such file"])
+        record.metrics({"after": 1})
+    assert capsys.readouterr().err.count("warning: ") == 1
+    assert recorded(store)[0].data.metrics == {}
+
+
+def test_required_stops_at_a_failure_within_the_block(store: Path) -> None:
+    with pytest.raises(PipelineError, match="could not be logged"), run() as record:
+        record.files(["no such file"])
+    assert recorded(store)[0].info.status == "FAILED"
+
+
+@pytest.mark.xfail(strict=True, reason="MLflow refuses the semicolon in the name of the metric")
+def test_metrics_may_be_named_after_any_mode_of_a_picture(store: Path) -> None:
+    with run() as record:
+        record.metrics({"coefficient": {"mode_I;16": 0.5}})
+
+
+RECORD = """
+import sys
+from deepfake import tracking
+from deepfake.params import TrackingParams
+settings = TrackingParams(experiment="faces", policy="required")
+with tracking.run(settings, stage=sys.argv[1], kind="data") as record:
+    record.metrics({"number": 1})
+"""
+
+
+@pytest.mark.slow
+def test_four_processes_may_open_a_fresh_store_at_once(
+    repository: Path, python: Callable[..., tuple[list[str], dict[str, str]]]
+) -> None:
+    processes = []
+    for number in range(4):
+        command, environment = python(RECORD, f"stage{number}", DVC_ROOT=str(repository))
+        processes.append(subprocess.Popen(command, env=environment))
+    assert [process.wait(timeout=300) for process in processes] == [0] * 4
+    assert {r.data.tags["stage"] for r in recorded(repository)} == {
+        f"stage{number}" for number in range(4)
+    }
