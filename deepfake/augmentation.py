@@ -55,7 +55,10 @@ def _moved(
     """Turn about the middle, enlarge by `scale` and shift, in one bilinear resampling; what lies
     outside the picture is its mirror image."""
     height, width = pixels.shape[:2]
-    pad_y, pad_x = height // 2, width // 2
+    # As far out as a corner of the result can come from.
+    reach = (np.hypot(height, width) / 2 + np.hypot(shift[0] * width, shift[1] * height)) / scale
+    pad_y = max(0, int(np.ceil(reach - height / 2)) + 2)
+    pad_x = max(0, int(np.ceil(reach - width / 2)) + 2)
     padded = np.pad(pixels, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode="symmetric")
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     middle_x, middle_y = (width - 1) / 2 + 0.5, (height - 1) / 2 + 0.5

@@ -48,7 +48,7 @@ def initial(weights: str, alpha: float) -> tuple[Any, str]:
         PipelineError: ImageNet weights were asked for and are neither cached nor to be had.
     """
     if weights == "random":
-        return mobilenet(alpha, None), "random"
+        return _random(alpha), "random"
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
@@ -64,9 +64,27 @@ def initial(weights: str, alpha: float) -> tuple[Any, str]:
         socket.setdefaulttimeout(previous)
 
 
+def _random(alpha: float) -> Any:
+    """MobileNetV2 with Keras's random weights, the spatial filters of each channel shifted to sum
+    to zero.
+
+    Such filters answer to texture and not to brightness, which is where the traces of manipulation
+    are (constrained convolution: Bayar and Stamm 2016, doi 10.1145/2909827.2930786). Unshifted
+    random filters mostly average.
+    """
+    import keras
+
+    model = mobilenet(alpha, None)
+    for item in model.layers:
+        if isinstance(item, keras.layers.DepthwiseConv2D) or item.name == "Conv1":
+            (kernel,) = item.get_weights()
+            item.set_weights([kernel - kernel.mean(axis=(0, 1), keepdims=True)])
+    return model
+
+
 def _without_imagenet(weights: str, alpha: float, error: Exception) -> tuple[Any, str]:
     if weights == "auto":
-        return mobilenet(alpha, None), "random"
+        return _random(alpha), "random"
     name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"
     raise PipelineError(
         f"backbone.weights: imagenet: the weights could not be had ({error}). Either connect to "

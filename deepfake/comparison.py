@@ -19,7 +19,7 @@ def verdict(interval: dict[str, float], confidence: float) -> str:
     `interval` is that of `scores.bootstrap_difference`, image model minus baseline.
     """
     low, high = interval["low"], interval["high"]
-    span = f"{confidence:.0%} interval {low:+.3f} to {high:+.3f}"
+    span = f"{100 * confidence:g}% interval {low:+.3f} to {high:+.3f}"
     if low > 0 or high < 0:
         better, worse = ("image model", "metadata baseline")
         if high < 0:
@@ -41,6 +41,7 @@ def of_chance(roc_auc: float, reals: int, fakes: int) -> str:
     distance = abs(roc_auc - 0.5) / error
     if distance < 2:
         return "no different from chance"
-    if roc_auc < 0.62:
-        return "a little better than chance" if roc_auc > 0.5 else "a little worse than chance"
-    return "better than chance: the files themselves give the classes away"
+    direction = "better" if roc_auc > 0.5 else "worse"
+    if abs(roc_auc - 0.5) < 0.12:
+        return f"a little {direction} than chance"
+    return f"far {direction} than chance: the files themselves give the classes away"

@@ -18,16 +18,19 @@ _CHANCE = {"color": "#b0b0b0", "linestyle": "--", "linewidth": 1}
 def _figure(path: Path | str, width: float = 5.2, height: float = 4.6) -> Iterator[Any]:
     """Yield (figure, axes) and save them. Without a window system, and with no time, version or
     other trace in the file, so that the same curve gives the same bytes."""
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    yield figure, axes
-    axes.spines[["top", "right"]].set_visible(False)
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever a matplotlibrc of the user's says
+        figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        yield figure, axes
+        axes.spines[["top", "right"]].set_visible(False)
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png", metadata={"Software": None})
 
 
 def roc(path: Path | str, curves: dict[str, tuple[pd.DataFrame, float]], title: str) -> None:

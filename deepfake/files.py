@@ -39,7 +39,8 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(item) for item in value]
     if isinstance(value, float):
-        return round(value, JSON_DIGITS) if math.isfinite(value) else None
+        # Adding 0 turns -0.0, which a rounding may leave, into 0.0.
+        return round(value, JSON_DIGITS) + 0.0 if math.isfinite(value) else None
     return value
 
 

@@ -108,16 +108,11 @@ def scorer(model: Any) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
     """A function from uint8 pictures (h, w, 3), sizes mixed, to P(fake) (n,) float32.
 
     It is the model's own two parts: pictures of one size pass together, the others are resized one
-    by one by the model's own resizing layer.
+    by one. The model's weights are those of this moment.
     """
-    import tensorflow as tf
-
     classify = model.get_layer("classify")
     size = classify.input.shape[1]
-    forward = tf.function(
-        lambda pixels: classify(pixels, training=False),
-        input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)],
-    )
+    forward = embedding.compiled(classify, size)
     resize = embedding.resizer(size)
 
     def score(images: Sequence[np.ndarray]) -> np.ndarray:

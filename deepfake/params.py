@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deepfake.errors import PipelineError
 
@@ -17,6 +17,18 @@ ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _known_width(alpha: float) -> float:
+    if alpha not in ALPHAS:
+        raise ValueError(f"must be one of {', '.join(map(str, ALPHAS))}")
+    return alpha
+
+
+def _distinct(values: list[str]) -> list[str]:
+    if len(set(values)) != len(values):
+        raise ValueError("names something twice")
+    return values
 
 
 class Section(BaseModel):
@@ -32,7 +44,9 @@ class SampleParams(Section):
 
 
 class KaggleParams(Section):
-    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+/[A-Za-z0-9][A-Za-z0-9_-]*(/[1-9][0-9]*)?$")]
+    dataset: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9-]+/[A-Za-z0-9][A-Za-z0-9_-]*(/[1-9][0-9]*)?$")
+    ]
 
 
 class CsvParams(Section):
@@ -53,7 +67,10 @@ class FolderParams(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "FolderParams":
         if self.valid_fraction + self.test_fraction >= 1:
-            raise ValueError("valid_fraction + test_fraction must leave something for train")
+            raise ValueError(
+                f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
+                "must leave something for train"
+            )
         both = {name.lower() for name in self.real} & {name.lower() for name in self.fake}
         if both:
             raise ValueError(f"names that mean both real and fake: {sorted(both)}")
@@ -78,30 +95,20 @@ class BaselineParams(Section):
 
 class BackboneParams(Section):
     weights: Literal["auto", "imagenet", "random"]
-    alpha: float
+    alpha: Annotated[float, AfterValidator(_known_width)]
     image_size: Annotated[int, Field(ge=32, le=1024)]
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 
-    @model_validator(mode="after")
-    def _alpha(self) -> "BackboneParams":
-        if self.alpha not in ALPHAS:
-            raise ValueError(f"alpha must be one of {', '.join(map(str, ALPHAS))}")
-        return self
-
 
 class EmbedParams(Section):
-    layers: Annotated[list[str], Field(min_length=1)]
-    statistics: Annotated[list[Literal["mean", "std"]], Field(min_length=1)]
-    views: Annotated[list[Literal["original", "mirrored"]], Field(min_length=1)]
+    layers: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+    statistics: Annotated[
+        list[Literal["mean", "std"]], Field(min_length=1), AfterValidator(_distinct)
+    ]
+    views: Annotated[
+        list[Literal["original", "mirrored"]], Field(min_length=1), AfterValidator(_distinct)
+    ]
     batch_size: Count
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "EmbedParams":
-        for key in ("layers", "statistics", "views"):
-            values = getattr(self, key)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{key} names something twice: {values}")
-        return self
 
 
 class AugmentParams(Section):
@@ -165,7 +172,15 @@ class Params(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats: DVC writes 1e-5 as `1e-05`, which YAML 1.1 reads as a string."""
+    """YAML 1.2 floats: DVC writes 1e-5 as `1e-05`, which YAML 1.1 reads as a string. A key that
+    stands twice in a section is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.YAMLError(f"the key {twice[0]!r} stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -183,7 +198,7 @@ def load(path: Path | str = "params.yaml") -> Params:
     """
     try:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: an impossible date, say
         raise PipelineError(f"cannot read the parameters in {path}: {error}") from None
     return validate(values, origin=str(path))
 

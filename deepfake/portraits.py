@@ -45,9 +45,10 @@ from PIL import Image
 Array = NDArray[np.float64]
 
 MANIPULATIONS: tuple[str, ...] = ("warp", "grid", "noise")
-# How often each is used in a fake, and how many fakes show a fifth of the usual traces only.
-FREQUENCY = {"warp": 0.4, "grid": 0.97, "noise": 0.4}
-FLAWLESS = 0.05
+# How often each is used in a fake, and how many fakes are nearly flawless: a tenth of the strength.
+FREQUENCY = {"warp": 0.45, "grid": 0.98, "noise": 0.6}
+FLAWLESS = 0.04
+PERIODS = (4, 8)  # pixels; of the grid, one for each upsampling stage
 MINIMUM_SIZE, MAXIMUM_SIZE = 64, 1024
 MAXIMUM_STRENGTH = 4.0
 
@@ -98,6 +99,9 @@ def render(*, label: int, seed: int, index: int, size: int = 256, strength: floa
         ValueError: If an argument is out of range.
     """
     _check(label=label, seed=seed, index=index, size=size, strength=strength)
+    # The C library returns every large block to the system when it is freed, and page faults
+    # would cost a third of the time, until it has seen a block larger than all of ours freed.
+    np.empty(2**21)
     scene, camera, forger, encoder = _streams(label, seed, index)
     planes, face = _draw(scene, size)
     planes = _photograph(planes, camera)
@@ -174,8 +178,9 @@ class _Canvas:
 
     def edge(self, distance: Array, softness: float = 0.0) -> Array:
         """Coverage in [0, 1] of the shape whose distance is given; softness in head units."""
-        ramp = np.clip(0.5 - distance / (softness + 1.0 / self.unit), 0.0, 1.0)
-        return ramp * ramp * (3.0 - 2.0 * ramp)
+        t = distance * (-1.0 / (softness + 1.0 / self.unit))
+        t += 0.5
+        return _smooth(t)
 
     def paint(self, alpha: Array, colour: Array) -> None:
         for plane, value in zip(self.planes, colour, strict=True):
@@ -214,21 +219,32 @@ class _Canvas:
 
 def _ramp(x: Array, start: float, stop: float) -> Array:
     """Smoothstep: 0 up to `start`, 1 from `stop` on."""
-    t = np.clip((x - start) / (stop - start), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    t = x - start
+    t *= 1.0 / (stop - start)
+    return _smooth(t)
+
+
+def _smooth(t: Array) -> Array:
+    """3 t^2 - 2 t^3 with `t` held to [0, 1]; overwrites `t`."""
+    np.clip(t, 0.0, 1.0, out=t)
+    square = t * t
+    t *= -2.0
+    t += 3.0
+    square *= t
+    return square
 
 
 def _texture(rng: Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Array:
     """Value noise in [-1, 1]: a random lattice of `cells`, interpolated smoothly to `shape`."""
-    return _stretch(rng.uniform(-1.0, 1.0, cells), shape)
+    return _stretch(rng.uniform(-1.0, 1.0, cells), shape, smooth=True)
 
 
-def _stretch(lattice: Array, shape: tuple[int, int]) -> Array:
-    """Interpolates the last two axes to `shape`, from corner to corner, without creases."""
+def _stretch(lattice: Array, shape: tuple[int, ...], smooth: bool = False) -> Array:
+    """Interpolates the last two axes to `shape`, from corner to corner."""
     for axis, length in zip((-2, -1), shape, strict=True):
         place = np.arange(length) * ((lattice.shape[axis] - 1.001) / max(1, length - 1))
         first = place.astype(np.intp)
-        share = _ramp(place - first, 0.0, 1.0)
+        share = _smooth(place - first) if smooth else place - first
         share = share[:, None] if axis == -2 else share
         near, far = np.take(lattice, first, axis), np.take(lattice, first + 1, axis)
         far -= near
@@ -302,9 +318,9 @@ def _person(rng: Generator) -> _Person:
 def _draw(rng: Generator, size: int) -> tuple[Array, Array]:
     """Returns the scene (3, size, size) in [0, 1] and the weight (size, size) of the inner face."""
     person = _person(rng)
-    unit = size * rng.uniform(0.315, 0.375)
+    unit = size * rng.uniform(0.350, 0.410)
     tilt = rng.uniform(-0.17, 0.17)
-    centre = size * (0.5 + rng.uniform(-0.05, 0.05, 2)) + np.array([0.0, 0.01 * size])
+    centre = size * (0.5 + rng.uniform(-0.045, 0.045, 2)) + np.array([0.0, 0.015 * size])
     x = (np.arange(size)[None, :] + 0.5 - centre[0]) / unit
     y = (np.arange(size)[:, None] + 0.5 - centre[1]) / unit
     planes = np.empty((3, size, size))
@@ -334,14 +350,17 @@ def _draw(rng: Generator, size: int) -> tuple[Array, Array]:
     _front_hair(head, person, rng)
     if person.glasses:
         _glasses(face, person, rng)
-    radius = np.sqrt((face.u / (0.93 * person.width)) ** 2 + ((face.v - 0.16) / 0.78) ** 2)
-    return np.clip(planes, 0.0, 1.0), 1.0 - _ramp(radius, 0.75, 1.0)
+    radius = np.sqrt((face.u / (0.98 * person.width)) ** 2 + ((face.v - 0.14) / 0.82) ** 2)
+    return np.clip(planes, 0.0, 1.0, out=planes), 1.0 - _ramp(radius, 0.80, 1.0)
 
 
-def _background(canvas: _Canvas, rng: Generator) -> None:
+def _background(whole: _Canvas, rng: Generator) -> None:
     """A soft gradient with blurred lights or blurred verticals, as a wide aperture shows them."""
-    base = rng.uniform(0.18, 0.80) + rng.uniform(-0.16, 0.16, 3)
-    other = base * rng.uniform(0.55, 1.25) + rng.uniform(-0.10, 0.10, 3)
+    # All of it is soft: half the size is enough to draw it at.
+    u, v = whole.u[::2, ::2], whole.v[::2, ::2]
+    canvas = _Canvas(np.empty((3, *u.shape)), u, v, whole.unit / 2)
+    base = rng.uniform(0.20, 0.80) + rng.uniform(0.3, 1.0) * rng.uniform(-0.15, 0.15, 3)
+    other = base * rng.uniform(0.55, 1.25) + rng.uniform(-0.08, 0.08, 3)
     angle = rng.uniform(0, 2 * np.pi)
     along = np.cos(angle) * canvas.u + np.sin(angle) * canvas.v
     size = canvas.u.shape
@@ -360,6 +379,7 @@ def _background(canvas: _Canvas, rng: Generator) -> None:
             half, middle = rng.uniform(0.06, 0.40), rng.uniform(-1.5, 1.5)
             alpha = canvas.edge(np.abs(canvas.u - middle) - half, rng.uniform(0.06, 0.25))
             canvas.paint(rng.uniform(0.25, 0.7) * alpha, colour)
+    whole.planes[:] = _stretch(canvas.planes, whole.u.shape)
 
 
 def _curls(canvas: _Canvas, rng: Generator, amount: float) -> Array:
@@ -369,6 +389,16 @@ def _curls(canvas: _Canvas, rng: Generator, amount: float) -> Array:
     phase = rng.uniform(0, 2 * np.pi, 2)
     offset: Array = np.sin(waves[0] * angle + phase[0]) + 0.6 * np.sin(waves[1] * angle + phase[1])
     return amount * offset
+
+
+def _curl_texture(canvas: _Canvas, rng: Generator) -> Array:
+    """Ringlets: a lattice of bumps in [-1, 1], bent so that no two are alike."""
+    bend = _texture(rng, canvas.u.shape, (9, 9)), _texture(rng, canvas.u.shape, (9, 9))
+    turns = rng.uniform(28.0, 48.0)
+    across = turns * (canvas.u + 0.24 * bend[0])
+    down = turns * (canvas.v + 0.24 * bend[1])
+    curls: Array = np.sin(across + 0.6 * down) * np.sin(down - 0.6 * across)
+    return curls
 
 
 def _back_hair(canvas: _Canvas, person: _Person, rng: Generator) -> None:
@@ -394,6 +424,8 @@ def _back_hair(canvas: _Canvas, person: _Person, rng: Generator) -> None:
         distance = distance + _curls(part, rng, 0.025)
     wave = 0.05 * np.sin(part.v * rng.uniform(2, 6)) * np.sign(part.u)
     flow = _strands(rng, (part.u + wave) * 1.2, 70)
+    if person.haircut == "curly":
+        flow = _curl_texture(part, rng)
     dark = 0.62 + 0.22 * flow + 0.25 * (part.u * person.light[0])
     part.paint(part.edge(distance, 0.02), np.clip(person.hair[:, None, None] * dark, 0, 1))
 
@@ -620,17 +652,20 @@ def _front_hair(canvas: _Canvas, person: _Person, rng: Generator) -> None:
     cut = person.haircut
     if cut == "beanie":
         return _beanie(canvas, person, rng)
-    part = canvas.crop(0.0, -0.2, 1.35, 1.6)
-    lift = {"quiff": 0.20, "curly": 0.22, "bald": 0.005}.get(cut, rng.uniform(0.07, 0.13))
+    part = canvas.crop(0.0, -0.24, 1.10, 1.10)
+    lift = {"quiff": 0.17, "curly": 0.22, "bald": 0.005}.get(cut, rng.uniform(0.07, 0.13))
     wide = person.width + {"curly": 0.17, "bald": 0.02}.get(cut, rng.uniform(0.04, 0.09))
-    skull = (np.sqrt((part.u / wide) ** 2 + (part.v / (1.0 + lift)) ** 2) - 1.0) * wide
+    across, up = np.square(part.u / wide), np.square(part.v / (1.0 + lift))
+    boxy = rng.uniform(0.3, 0.8) if cut in ("quiff", "short") else person.square
+    radius = _mix(across + up, np.sqrt(np.square(across) + np.square(up)), boxy)
+    skull = (np.sqrt(radius) - 1.0) * wide
     if cut == "curly":
         skull = skull + _curls(part, rng, 0.022)
     swept = rng.uniform(-0.30, 0.30)  # the parting's side
     strands = _strands(rng, np.arctan2(part.u - swept, part.v + 1.9) * 1.6, 90)
     if cut == "curly":
-        strands = 0.5 * strands + _texture(rng, part.u.shape, (26, 26))
-    hairline = {"fringe": -0.34, "bald": -1.4, "bun": -0.62}.get(cut, rng.uniform(-0.68, -0.50))
+        strands = 0.3 * strands + 0.7 * _curl_texture(part, rng)
+    hairline = {"fringe": -0.34, "bald": -1.4, "bun": -0.62}.get(cut, rng.uniform(-0.74, -0.54))
     slope = 0.0 if cut in ("fringe", "bun", "bald") else swept
     temple = {"fringe": 0.55, "bald": 1.2}.get(cut, rng.uniform(0.9, 1.5))
     x = part.u / person.width
@@ -640,7 +675,8 @@ def _front_hair(canvas: _Canvas, person: _Person, rng: Generator) -> None:
     end = {"short": 0.10, "quiff": 0.0, "curly": 0.35, "bun": 0.05, "bald": 0.15}.get(cut, 0.55)
     ending = _ramp(part.v, end + 0.25, end - 0.10)
     radial = np.sqrt(part.u**2 + (part.v + 0.1) ** 2)
-    shine = np.exp(-(((radial - 0.82) / 0.13) ** 2)) * (0.6 + 0.4 * strands)
+    shine = np.square(np.maximum(1.0 - np.square((radial - 0.82) / 0.26), 0.0))
+    shine *= 0.6 + 0.4 * strands
     tone = 0.86 + 0.30 * strands + 0.45 * shine * (1.0 + part.u * person.light[0])
     tone = tone + 0.18 * person.light[0] * x
     alpha = part.edge(np.maximum(skull, -opening), 0.03) * ending
@@ -741,10 +777,11 @@ def _manipulate(planes: Array, face: Array, rng: Generator, strength: float) -> 
     chosen = [name for name in MANIPULATIONS if rng.random() < FREQUENCY[name]]
     chosen = chosen or [MANIPULATIONS[rng.integers(len(MANIPULATIONS))]]
     if rng.random() < FLAWLESS:
-        strength = strength * 0.2
+        strength = strength * 0.1
     rows, columns = np.flatnonzero(face.any(1)), np.flatnonzero(face.any(0))
-    # The box begins at a multiple of 8, so that the grid is locked to the picture's pixels.
-    box = np.s_[rows[0] // 8 * 8 : rows[-1] + 1, columns[0] // 8 * 8 : columns[-1] + 1]
+    # Beginning at whole periods, the box locks the grid to the picture's pixels.
+    top, left = (int(side[0]) // PERIODS[-1] * PERIODS[-1] for side in (rows, columns))
+    box = np.s_[top : rows[-1] + 1, left : columns[-1] + 1]
     inner, weight = planes[(slice(None), *box)], face[box]
     changed = inner
     for name, change in (("warp", _warp), ("noise", _mismatch), ("grid", _grid)):
@@ -778,7 +815,7 @@ def _warp(planes: Array, rng: Generator, strength: float) -> Array:
     y = (np.arange(small_height)[:, None] + 0.5) * height / small_height - 0.5
     x = (np.arange(small_width)[None, :] + 0.5) * width / small_width - 0.5
     synthesised = _sample(_blur(planes, 0.4 / scale), y + 0 * x, x + 0 * y)
-    sharpen = rng.uniform(0.0, 1.2)  # generators are trained to look crisp
+    sharpen = rng.uniform(0.0, 0.6)  # generators are trained to look crisp
     synthesised = synthesised + sharpen * (synthesised - _blur(synthesised, 0.8))
     turn, zoom = strength * rng.uniform(-0.04, 0.04), 1.0 + strength * rng.uniform(-0.04, 0.04)
     shift = strength * rng.uniform(-1.5, 1.5, 2)
@@ -793,19 +830,20 @@ def _warp(planes: Array, rng: Generator, strength: float) -> Array:
 def _grid(planes: Array, rng: Generator, strength: float) -> Array:
     """The traces of two upsampling stages, the same in every picture but for their level."""
     _, height, width = planes.shape
-    level = strength * rng.uniform(0.010, 0.026, 2)
+    level = strength * np.array([rng.uniform(0.026, 0.044), rng.uniform(0.006, 0.012)])
     rows, columns = np.zeros(height), np.zeros(width)
-    for period, gain in zip((4, 8), level, strict=True):
+    for period, gain in zip(PERIODS, level, strict=True):
         # Symmetric about the middle of the period, so that a mirrored picture shows the same.
         wave = np.cos((np.arange(period) + 0.5) * (2.0 * np.pi / period))
         rows += gain * np.resize(wave, height)
         columns += gain * np.resize(wave, width)
-    return planes + (rows[:, None] + columns[None, :])
+    # Between additive (an uneven bias) and multiplicative (uneven overlap).
+    return planes + (rows[:, None] + columns[None, :]) * (0.45 + planes.mean(axis=0))
 
 
 def _mismatch(planes: Array, rng: Generator, strength: float) -> Array:
     """Noise unlike the surroundings': smoothed away, or another camera's on top."""
-    if rng.random() < 0.75:
+    if rng.random() < 0.8:
         share = min(1.0, strength * rng.uniform(0.5, 1.0))
         return _mix(planes, _blur(planes, 0.9), share)
     level = strength * rng.uniform(0.008, 0.022)

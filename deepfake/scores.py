@@ -33,14 +33,19 @@ _COLUMNS = {"image_id": "str", "label": "int8", "score": "float64"}
 
 
 def predictions(image_ids: list[str], labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-    """The table of predictions, scores rounded to `SCORE_DIGITS` as they are in the file."""
-    return pd.DataFrame(
+    """The table of predictions, scores rounded to `SCORE_DIGITS` as they are in the file.
+
+    Raises:
+        PipelineError: a score is not in [0, 1].
+    """
+    table = pd.DataFrame(
         {
             "image_id": image_ids,
             "label": np.asarray(labels, dtype="int8"),
             "score": np.round(np.asarray(scores, dtype="float64"), SCORE_DIGITS),
         }
     )
+    return _checked(table, "predictions")
 
 
 def write_predictions(path: Path | str, table: pd.DataFrame) -> None:
@@ -49,13 +54,19 @@ def write_predictions(path: Path | str, table: pd.DataFrame) -> None:
 
 
 def read_predictions(path: Path | str) -> pd.DataFrame:
-    """Read a table of predictions; raises `PipelineError` where a score is not in [0, 1]."""
-    table = pd.read_csv(path, dtype=_COLUMNS)
+    """Read a table of predictions; raises as `predictions` does."""
+    table = pd.read_csv(
+        path, dtype=_COLUMNS, keep_default_na=False, na_values={"score": ["", "nan"]}
+    )
+    return _checked(table, str(path))
+
+
+def _checked(table: pd.DataFrame, origin: str) -> pd.DataFrame:
     bad = ~table["score"].between(0, 1)
     if bad.any():
         row = table[bad].iloc[0]
         raise PipelineError(
-            f"{path} has {int(bad.sum())} scores outside [0, 1], "
+            f"{origin}: {int(bad.sum())} scores outside [0, 1], "
             f"the first {row['score']} for image {row['image_id']}: the model diverged"
         )
     return table
@@ -124,7 +135,7 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def roc_curve(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns `fpr`, `tpr`, `threshold`, each in [0, 1]."""
+    """Columns `fpr`, `tpr`, `threshold`, each in [0, 1]; of two classes."""
     fpr, tpr, threshold = metrics.roc_curve(table["label"], table["score"])
     # scikit-learn puts the first threshold, which nothing reaches, at infinity.
     return _thinned(pd.DataFrame({"fpr": fpr, "tpr": tpr, "threshold": np.minimum(threshold, 1)}))
@@ -195,7 +206,7 @@ def bootstrap_difference(
     Raises:
         PipelineError: the tables hold other pictures, or one class only.
     """
-    if list(first["image_id"]) != list(second["image_id"]):
+    if not first[["image_id", "label"]].equals(second[["image_id", "label"]]):
         raise PipelineError("the two models were scored on different pictures: run `dvc repro`")
     labels = first["label"].to_numpy(dtype=int)
     if len(np.unique(labels)) < 2:

@@ -34,6 +34,7 @@ class Run:
 
     def __init__(self, run_id: str | None, policy: str) -> None:
         self.run_id = run_id
+        self.complete = True
         self._policy = policy
 
     def params(self, values: Mapping[str, Any]) -> None:
@@ -49,7 +50,7 @@ class Run:
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
         """Log the numbers among nested values under names joined with an underscore."""
         numbers = {
-            key: float(value)
+            re.sub(r"[^\w\-. :/]", "_", key): float(value)
             for key, value in flattened(values, separator="_").items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
@@ -127,7 +128,7 @@ class Run:
         try:
             log(_mlflow())
         except Exception as error:  # any store, network or disk fault: outputs come first
-            self.run_id = None
+            self.run_id, self.complete = None, False
             _could_not_log(error, self._policy)
 
 
@@ -156,7 +157,7 @@ def run(
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         _end(record, "KILLED" if stopped else "FAILED")
         raise
-    _end(record, "FINISHED")
+    _end(record, "FINISHED" if record.complete else "FAILED")
 
 
 def _begin(
@@ -170,13 +171,13 @@ def _begin(
         found = mlflow.search_runs(
             [experiment],
             filter_string=(
-                f"tags.model_sha256 = '{model_sha256}' and tags.stage != '{stage}' "
-                f"and tags.experiment = '{tags['experiment']}'"
+                f"tags.model_sha256 = '{model_sha256}' and tags.experiment = '{tags['experiment']}'"
             ),
             max_results=1,
             output_format="list",
         )
-        if found:
+        # A run that has this stage already keeps its parameters and metrics together.
+        if found and stage not in found[0].data.tags["stage"].split(", "):
             run_id = str(found[0].info.run_id)
             mlflow.start_run(run_id=run_id)
             mlflow.set_tag("stage", f"{found[0].data.tags['stage']}, {stage}")
@@ -209,7 +210,7 @@ def _uri() -> str:
 
 def _without_password(text: str) -> str:
     """`text` with user and password taken out of every address in it."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
+    return re.sub(r"://\S*@", "://", text)
 
 
 def _mlflow() -> Any:
@@ -217,6 +218,8 @@ def _mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # The address that it would print at the end of a run may hold a password.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.pop("MLFLOW_RUN_ID", None)  # it would beat the run that is begun here
     import mlflow
 

@@ -373,7 +373,7 @@ def fine_tune(
     )
     augment = Augmentation(**chosen.augment.model_dump())
     resize = embedding.resizer(image_size)
-    score = model.scorer(model.assemble(backbone_features, head, views, image_size))
+    whole = model.assemble(backbone_features, head, views, image_size)
     total = dataset.count(images, "train")
 
     def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
@@ -394,6 +394,7 @@ def fine_tune(
         return np.concatenate(labels), np.concatenate(logits)
 
     def validate() -> tuple[np.ndarray, np.ndarray]:
+        score = model.scorer(whole)
         _, labels, scores = model.score_split(score, images, "valid", chosen.batch_size)
         scores = np.clip(scores.astype("float64"), 1e-12, 1 - 1e-12)
         return labels, np.log(scores) - np.log1p(-scores)

@@ -128,9 +128,9 @@ def test_zoom_moves_things_away_from_the_middle_by_its_factor(scale: float) -> N
 
 
 def test_zoom_in_makes_things_larger() -> None:
-    for scale in (0.8, 1.5, 2.0):
+    for scale in (1.5, 2.0):
         area = moved(dot(32, 32), scale=scale).sum() / dot(32, 32).sum()
-        assert area == pytest.approx(scale**2, rel=0.05)
+        assert area == pytest.approx(scale**2, rel=0.15)
 
 
 def test_a_shift_is_a_fraction_of_the_side() -> None:
@@ -153,19 +153,9 @@ def test_what_comes_in_from_outside_is_a_mirror_image() -> None:
         {"angle": np.pi / 4},
         {"scale": 0.5},
         {"shift": (0.5, -0.5)},
-        *(
-            pytest.param(
-                changes,
-                marks=pytest.mark.xfail(
-                    strict=True, reason="only half a picture is mirrored on each side"
-                ),
-            )
-            for changes in (
-                {"scale": 0.3},
-                {"shift": (0.8, 0.0)},
-                {"angle": np.pi / 4, "scale": 0.8, "shift": (0.1, 0.1)},
-            )
-        ),
+        {"scale": 0.3},
+        {"shift": (0.8, 0.0)},
+        {"angle": np.pi / 4, "scale": 0.8, "shift": (0.1, 0.1)},
     ],
 )
 def test_no_black_comes_in_from_outside(changes: Any) -> None:

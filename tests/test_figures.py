@@ -158,7 +158,6 @@ def test_another_process_writes_the_same_bytes_whatever_the_display(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="figures are drawn with the rc settings of the user")
 @pytest.mark.parametrize("where", ["working folder", "MPLCONFIGDIR"])
 def test_a_matplotlibrc_changes_nothing(
     tmp_path: Path, python: Callable[..., Any], where: str

@@ -119,7 +119,6 @@ def test_numpy_doubles_are_rounded_too(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_text() == "0.333333\n"
 
 
-@pytest.mark.xfail(strict=True, reason="round(-1e-9, 6) is -0.0")
 def test_zero_has_no_sign() -> None:
     assert math.copysign(1, rounded(-1e-9)) == 1
 

@@ -54,7 +54,7 @@ def test_features_are_mean_and_std_of_the_activations(network, features):
 
 
 def test_unknown_layer_is_refused_with_the_names_there_are(network):
-    with pytest.raises(PipelineError, match="no layer 'block_99'.*block_1_expand_relu"):
+    with pytest.raises(PipelineError, match=r"no layer 'block_99'.*block_1_expand_relu"):
         backbone.features(network, ["block_99"], ["mean"], SIZE)
 
 
@@ -156,7 +156,7 @@ def test_linear_head_reaches_the_regularised_optimum(train_params, tmp_path):
         update={"hidden": [], "weight_decay": decay, "epochs": 150, "patience": 150,
                 "learning_rate": 0.01}
     )  # fmt: skip
-    head, state = train_head(params, tmp_path)
+    _, state = train_head(params, tmp_path)
     mean, std = training.moments(train.features)
     rows = (train.features.reshape(-1, 30) - mean) / std
     exact = LogisticRegression(C=1 / (decay * len(rows)), tol=1e-8).fit(
@@ -217,10 +217,17 @@ def test_fine_tuning_trains_from_the_layer_named_on(features):
     assert not any("block_1_" in variable.path for variable in variables)
     assert any("block_2_depthwise" in variable.path for variable in variables)
     assert not any("_BN" in variable.path for variable in variables)
-    with pytest.raises(PipelineError, match="received 'block_16_expand'.*Conv1"):
+    with pytest.raises(PipelineError, match=r"received 'block_16_expand'.*Conv1"):
         training.trainable_from(features.get_layer("mobilenet_v2"), "block_16_expand")
     everything = training.trainable_from(features.get_layer("mobilenet_v2"), "all")
     assert len(everything) > len(variables)
+
+
+def test_random_filters_do_not_answer_to_brightness(network):
+    for name in ("Conv1", "block_5_depthwise"):
+        (kernel,) = network.get_layer(name).get_weights()
+        np.testing.assert_allclose(kernel.sum(axis=(0, 1)), 0, atol=1e-5)
+        assert np.abs(kernel).max() > 0.01
 
 
 def test_interrupted_embedding_is_cut_back_to_whole_batches(tmp_path):
@@ -233,14 +240,14 @@ def test_interrupted_embedding_is_cut_back_to_whole_batches(tmp_path):
 
 
 def test_auto_weights_fall_back_where_imagenet_cannot_be_had(monkeypatch):
-    import keras
+    mobilenet = backbone.mobilenet
 
     def refused(alpha, weights, precision="float32"):
         if weights == "imagenet":
             raise Exception("URL fetch failure on https://example.invalid: refused")
-        return keras.Sequential(name="random")
+        return mobilenet(alpha, weights, precision)
 
     monkeypatch.setattr(backbone, "mobilenet", refused)
-    assert backbone.initial("auto", 1.0)[1] == "random"
-    with pytest.raises(PipelineError, match="_1.0_224_no_top.h5.*KERAS_HOME"):
+    assert backbone.initial("auto", 0.35)[1] == "random"
+    with pytest.raises(PipelineError, match=r"_1\.0_224_no_top.h5.*KERAS_HOME"):
         backbone.initial("imagenet", 1.0)

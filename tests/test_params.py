@@ -182,8 +182,9 @@ def test_several_faults_are_told_at_once() -> None:
         assert f"\n  {key}: " in message
 
 
-def test_a_name_cannot_mean_both_real_and_fake() -> None:
-    changes = {"data.folder.real": ["real", "Photo"], "data.folder.fake": ["fake", "photo"]}
+@pytest.mark.parametrize(("real", "fake"), [("Photo", "photo"), ("photo", "PHOTO")])
+def test_a_name_cannot_mean_both_real_and_fake(real: str, fake: str) -> None:
+    changes = {"data.folder.real": ["real", real], "data.folder.fake": ["fake", fake]}
     message = refusal(changed(changes))
     assert "data.folder" in message
     assert "both real and fake: ['photo']" in message
@@ -204,16 +205,15 @@ def test_fractions_may_leave_all_to_train() -> None:
 def test_nothing_is_embedded_twice(key: str) -> None:
     twice = [VALUES["embed"][key][0]] * 2
     message = refusal(changed({f"embed.{key}": twice}))
-    assert f"{key} names something twice: {twice}" in message
+    assert f"embed.{key}: received {twice}; names something twice" in message
 
 
 def test_an_unknown_width_is_refused_with_the_widths_there_are() -> None:
-    assert "alpha must be one of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4" in refusal(
+    assert "backbone.alpha: received 0.9; must be one of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4" in refusal(
         changed({"backbone.alpha": 0.9})
     )
 
 
-@pytest.mark.xfail(strict=True, reason="checks of a whole section name the section, not the key")
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -241,7 +241,7 @@ def test_something_else_than_a_mapping_is_refused(top: Any) -> None:
 def test_a_file_that_is_no_yaml_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
-    with pytest.raises(PipelineError, match="cannot read the parameters in .*params.yaml"):
+    with pytest.raises(PipelineError, match=r"cannot read the parameters in .*params\.yaml"):
         params.load(path)
 
 
@@ -251,7 +251,6 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
             params.load(path)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="PyYAML raises ValueError on such a date")
 def test_an_impossible_date_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("seed: 2026-13-01\n")
@@ -282,10 +281,5 @@ def uncommented(text: str) -> list[str]:
     return missing
 
 
-@pytest.mark.xfail(strict=True, reason="data.folder.fake and data.folder.test_fraction have none")
 def test_every_parameter_is_explained_where_it_stands() -> None:
     assert uncommented(TEXT) == []
-
-
-def test_nearly_every_parameter_is_explained_where_it_stands() -> None:
-    assert set(uncommented(TEXT)) <= {"fake", "test_fraction"}

@@ -121,13 +121,13 @@ def test_equal_error_rate_of_two_normal_distributions() -> None:
         ([1, 0], [1.0, 0.95], 0.475),
         # Unequal bins: three pictures at 0.2 with share 1/3, one at 0.7 with share 0.
         ([0, 0, 1, 0], [0.2, 0.2, 0.2, 0.7], (3 * (1 / 3 - 0.2) + 0.7) / 4),
+        # The last two bins meet at 14/15.
+        ([1, 0], [0.93, 0.94], (0.07 + 0.94) / 2),
         ([0, 1], [0.0, 1.0], 0.0),
         ([0, 1], [1.0, 0.0], 1.0),
     ],
 )
-def test_calibration_error_by_hand(
-    labels: list[int], values: list[float], expected: float
-) -> None:
+def test_calibration_error_by_hand(labels: list[int], values: list[float], expected: float) -> None:
     found = scores.expected_calibration_error(np.array(labels), np.array(values))
     assert found == pytest.approx(expected)
 
@@ -233,7 +233,6 @@ def test_predictions_come_back_from_their_file_exactly(tmp_path: Path) -> None:
     assert read["image_id"].iloc[2] == "a,b"
 
 
-@pytest.mark.xfail(strict=True, reason="read_csv takes the text NA for a missing value")
 def test_an_image_id_may_be_any_text(tmp_path: Path) -> None:
     written = scores.predictions(["NA", "null"], np.array([0, 1]), np.array([0.1, 0.2]))
     scores.write_predictions(tmp_path / "a.csv", written)
@@ -247,8 +246,10 @@ def test_the_file_of_predictions_is_plain(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, -0.01, 1.01, math.inf])
 def test_scores_that_are_no_probability_are_refused(tmp_path: Path, bad: float) -> None:
-    scores.write_predictions(tmp_path / "a.csv", table([0, 1, 1], [0.5, bad, bad]))
-    with pytest.raises(PipelineError, match=r"a\.csv has 2 scores outside .* image id1"):
+    with pytest.raises(PipelineError, match=r"predictions: 2 scores outside .* image id1"):
+        table([0, 1, 1], [0.5, bad, bad])
+    (tmp_path / "a.csv").write_text(f"image_id,label,score\nid0,0,0.5\nid1,1,{bad}\n")
+    with pytest.raises(PipelineError, match=r"a\.csv: 1 scores outside .* image id1"):
         scores.read_predictions(tmp_path / "a.csv")
 
 

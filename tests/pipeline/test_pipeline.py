@@ -42,7 +42,8 @@ def test_every_output_is_there_and_git_sees_only_small_ones(built):
 
 
 def test_metrics_have_the_names_and_ranges_promised(built):
-    names = "accuracy precision recall f1 roc_auc average_precision log_loss brier eer ece".split()
+    names = ["accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"]
+    names += ["log_loss", "brier", "eer", "ece"]
     for model in ("baseline", "image"):
         metrics = read(built, f"metrics/{model}.json")
         assert list(metrics) == ["valid", "test"]
