@@ -19,6 +19,8 @@ from deepfake.files import read_json, replacing, write_json
 
 Forward = Callable[[Any], Any]
 
+BLOCK_BYTES = 256_000_000  # rows of embeddings taken into memory together
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -44,6 +46,12 @@ class Embeddings:
 def description(directory: Path | str) -> dict[str, Any]:
     """What `features.json` says: layers, statistics, views, image_size, weights, dimensions."""
     return dict(read_json(Path(directory) / "features.json"))
+
+
+def blocks(features: np.ndarray) -> list[slice]:
+    """Consecutive rows of (n, views, d) of at most `BLOCK_BYTES` each."""
+    rows = max(1, BLOCK_BYTES // (features[0].nbytes or 1))
+    return [slice(start, start + rows) for start in range(0, len(features), rows)]
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -8,14 +8,18 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepfake import dataset, embedding, progress
+from deepfake.errors import PipelineError
 from deepfake.files import replacing
 
+CHECKED = 16
+CHECK_TOLERANCE = 1e-3
 _CONSTANT = 1e-5  # a standard deviation this small beside the mean is rounding, not signal
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -139,3 +143,35 @@ def score_split(
             scores.append(score([pixels for _, pixels in batch]))
             shown.update(len(batch))
     return ids, np.array(labels, dtype="int8"), np.concatenate(scores)
+
+
+def head_logits(head: Any, features: np.ndarray) -> np.ndarray:
+    """Logits (n,) of embeddings (n, views, d), averaged over the views."""
+    views, d = features.shape[1:]
+    parts = [
+        head(features[block].reshape(-1, d), training=False).numpy().reshape(-1, views).mean(axis=1)
+        for block in embedding.blocks(features)
+    ]
+    return np.concatenate(parts)
+
+
+def score_embeddings(model: Any, embedded: embedding.Embeddings) -> np.ndarray:
+    """What `score_split` gives, from the embeddings of the model's own frozen network."""
+    head = model.get_layer("classify").get_layer("head")
+    return np.asarray(1 / (1 + np.exp(-head_logits(head, embedded.features).astype("float64"))))
+
+
+def check_embeddings(model: Any, embedded: embedding.Embeddings, images: Path | str) -> None:
+    """Score the first `CHECKED` pictures of `valid` both ways.
+
+    Raises:
+        PipelineError: the embeddings are not those of the model's network.
+    """
+    pictures = islice(dataset.pictures(images, "valid"), CHECKED)
+    first = scorer(model)([pixels for _, pixels in dataset.decoded(pictures)])
+    apart = np.abs(first - score_embeddings(model, embedded)[: len(first)]).max()
+    if apart > CHECK_TOLERANCE:
+        raise PipelineError(
+            f"the scores from the embeddings are {apart:.4f} from those from the pictures: "
+            "data/embeddings is not of this model's network; run `dvc repro -f embed`"
+        )

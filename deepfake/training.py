@@ -34,7 +34,6 @@ HISTORY_COLUMNS = (
     "valid_loss",
     "valid_roc_auc",
 )
-BLOCK_BYTES = 256_000_000  # rows of embeddings shuffled together, in memory
 WINDOW_GROUPS = 32  # row groups of pictures shuffled together
 _CHECKPOINT_SECONDS = 5.0
 
@@ -172,17 +171,11 @@ def _reseed(network: Any, seed: int, epoch: int) -> None:
             layer.seed_generator.state.assign([seed & 0x7FFFFFFF, epoch])
 
 
-def _blocks(features: np.ndarray) -> list[slice]:
-    """Consecutive rows of (n, views, d) of at most `BLOCK_BYTES` each."""
-    rows = max(1, BLOCK_BYTES // (features[0].nbytes or 1))
-    return [slice(start, start + rows) for start in range(0, len(features), rows)]
-
-
 def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (d,) over pictures and views of (n, views, d)."""
     count, total, squares = 0, 0.0, 0.0
     shift = np.asarray(features[0, 0], dtype="float64")  # against cancellation in the squares
-    for block in _blocks(features):
+    for block in embedding.blocks(features):
         values = features[block].reshape(-1, features.shape[-1]).astype("float64") - shift
         count += len(values)
         total = total + values.sum(axis=0)
@@ -216,7 +209,7 @@ def train_head(
     weights = balanced(train.labels, params.class_weight)
     views = train.features.shape[1]
     train_block = _compiled_block(head, optimizer, params, weights)
-    blocks = _blocks(train.features)
+    blocks = embedding.blocks(train.features)
     kept: dict[int, np.ndarray] = {}
 
     def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
@@ -238,7 +231,7 @@ def train_head(
         return np.concatenate(labels), np.concatenate(logits)
 
     def validate() -> tuple[np.ndarray, np.ndarray]:
-        return valid.labels, head_logits(head, valid.features)
+        return valid.labels, model.head_logits(head, valid.features)
 
     phase = Phase(
         "head",
@@ -252,16 +245,6 @@ def train_head(
         head.trainable_variables,
     )
     return head, run(phase, work / "head.npz", on_epoch)
-
-
-def head_logits(head: Any, features: np.ndarray) -> np.ndarray:
-    """Logits (n,) of embeddings (n, views, d), averaged over the views."""
-    views, d = features.shape[1:]
-    parts = [
-        head(features[block].reshape(-1, d), training=False).numpy().reshape(-1, views).mean(axis=1)
-        for block in _blocks(features)
-    ]
-    return np.concatenate(parts)
 
 
 def _compiled_block(head: Any, optimizer: Any, params: TrainParams, weights: np.ndarray) -> Any:

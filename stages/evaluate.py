@@ -1,10 +1,12 @@
 """Stage `evaluate`: the image model's scores of `valid` and `test`, and what they amount to."""
 
-from deepfake import evaluation, model, params, runtime, scores, tracking
-from deepfake.errors import command
-from deepfake.files import sha256_file
+import pandas as pd
 
-IMAGES, MODEL = "data/images", "data/models/image.keras"
+from deepfake import embedding, evaluation, model, params, runtime, scores, tracking
+from deepfake.errors import command
+from deepfake.files import read_json, sha256_file
+
+IMAGES, EMBEDDINGS, MODEL = "data/images", "data/embeddings", "data/models/image.keras"
 
 
 @command
@@ -19,16 +21,32 @@ def main() -> None:
         model_sha256=sha256_file(MODEL),
     ) as run:
         run.params({"evaluate": settings.evaluate.model_dump()})
-        score = model.scorer(model.load(MODEL))
-        scored = {
-            split: scores.predictions(
-                *model.score_split(score, IMAGES, split, settings.evaluate.batch_size)
-            )
-            for split in evaluation.EVALUATED
-        }
+        scored = _scored(settings)
         results = evaluation.write("image", scored, settings.evaluate.threshold)
         evaluation.log(run, "image", results)
     print(f"image model: test ROC-AUC {results['test']['roc_auc']:.4f}")
+
+
+def _scored(settings: params.Params) -> dict[str, pd.DataFrame]:
+    """The predictions of each split, from the pictures; or, where the network was left as it was
+    when they were embedded, from the embeddings, which saves computing them again."""
+    trained = model.load(MODEL)
+    tuned = read_json("metrics/train.json")["fine_tune"]["kept"]
+    if tuned or embedding.description(EMBEDDINGS)["precision"] != "float32":
+        score = model.scorer(trained)
+        size = settings.evaluate.batch_size
+        return {
+            split: scores.predictions(*model.score_split(score, IMAGES, split, size))
+            for split in evaluation.EVALUATED
+        }
+    embedded = {s: embedding.Embeddings.open(EMBEDDINGS, s) for s in evaluation.EVALUATED}
+    model.check_embeddings(trained, embedded["valid"], IMAGES)
+    return {
+        split: scores.predictions(
+            table.image_ids, table.labels, model.score_embeddings(trained, table)
+        )
+        for split, table in embedded.items()
+    }
 
 
 if __name__ == "__main__":

@@ -102,6 +102,26 @@ def test_saved_model_is_the_same_bytes_and_needs_no_code_of_ours(image_model, tm
     np.testing.assert_array_equal(np.asarray(loaded(pixels)), np.asarray(image_model(pixels)))
 
 
+def test_scores_from_embeddings_are_those_from_the_pictures(
+    image_model, features, tmp_path, monkeypatch
+):
+    decoded = pictures(5, SIZE, SIZE)
+    monkeypatch.setattr(model.dataset, "pictures", lambda images, split: iter(range(5)))
+    monkeypatch.setattr(model.dataset, "decoded", lambda items: ((i, decoded[i]) for i in items))
+    views = [np.asarray(features(decoded[:, :, ::step].astype("f"))) for step in (1, -1)]
+    rows = np.stack(views, axis=1)
+    embedded = embedding.Embeddings(list("abcde"), np.zeros(5, "int8"), rows)
+    np.testing.assert_allclose(
+        model.score_embeddings(image_model, embedded),
+        model.scorer(image_model)(list(decoded)),
+        atol=1e-4,
+    )
+    model.check_embeddings(image_model, embedded, tmp_path)
+    others = embedding.Embeddings(list("abcde"), np.zeros(5, "int8"), rows + 1)
+    with pytest.raises(PipelineError, match="not of this model's network"):
+        model.check_embeddings(image_model, others, tmp_path)
+
+
 def test_untrained_head_says_one_half():
     head = model.head(np.zeros(4, "f"), np.ones(4, "f"), [8], 0.5)
     assert np.asarray(head(np.ones((1, 4), "f")))[0, 0] == 0
@@ -142,7 +162,7 @@ def test_head_learns_and_keeps_its_best_epoch(train_params, tmp_path):
     rows = []
     head, state = train_head(train_params, tmp_path, rows.append)
     valid = embeddings(60, 2)
-    _, roc_auc = training.measured(valid.labels, training.head_logits(head, valid.features))
+    _, roc_auc = training.measured(valid.labels, model.head_logits(head, valid.features))
     assert roc_auc == pytest.approx(max(row["valid_roc_auc"] for row in rows))
     assert roc_auc == pytest.approx(state.best_roc_auc)
     assert roc_auc > 0.65
@@ -205,7 +225,7 @@ def test_diverged_training_says_so():
 
 def test_moments_are_those_of_all_rows_in_any_number_of_blocks(monkeypatch):
     features = embeddings(50, 3).features
-    monkeypatch.setattr(training, "BLOCK_BYTES", 7 * features[0].nbytes)
+    monkeypatch.setattr(embedding, "BLOCK_BYTES", 7 * features[0].nbytes)
     mean, std = training.moments(features)
     rows = features.reshape(-1, 30).astype("float64")
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-9)
