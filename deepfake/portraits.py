@@ -32,9 +32,9 @@ nothing about the label. A few fakes are nearly flawless, which keeps scores bel
 
 Almost every fake has the grid, because it is what a network with random weights can see: its
 strided convolutions sample a pattern of period 4 or 8 always at the same phase, and so turn it into
-a shift of their mean activation. That holds where pictures are shown to the network at their own
-size or enlarged by a power of 2 (192 to 384, say), not at 256 to 384; to networks that have learnt
-textures it makes no difference.
+a shift of their mean activation. That holds where the network is shown pictures at their own size
+or enlarged by a power of 2 (192 to 384, say). At 256 to 384 the phases drift and random weights see
+less; networks that have learnt textures see the same.
 
 Nothing is drawn from global state: a picture depends on the arguments of `render` alone, and
 pictures can be rendered in any order and in any number of processes. Arithmetic is elementwise
