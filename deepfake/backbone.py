@@ -120,9 +120,16 @@ def resized(pixels: Any, image_size: int) -> Any:
     )
 
 
-def features(model: Any, layers: Sequence[str], statistics: Sequence[str], image_size: int) -> Any:
+def features(
+    model: Any,
+    layers: Sequence[str],
+    statistics: Sequence[str],
+    image_size: int,
+    scales: Sequence[float] = (1.0,),
+) -> Any:
     """A Keras model from float32 pixels (batch, image_size, image_size, 3) in [0, 255] to float32
-    features (batch, d): for each layer in turn, for each statistic in turn, one value a channel.
+    features (batch, d): for each scale in turn, the picture resized to `scale * image_size`; for
+    each layer; for each statistic; one value a channel.
 
     `mean` and `std` are over the picture's positions, computed in float32 (global texture
     statistics, in the spirit of Gram-Net, Liu et al. 2020, arXiv 2002.00133). Only what lies
@@ -139,19 +146,25 @@ def features(model: Any, layers: Sequence[str], statistics: Sequence[str], image
     trunk = keras.Model(
         model.input, [layer(model, name).output for name in layers], name="mobilenet_v2"
     )
-    outputs = trunk(scaled, training=False)
     parts = []
-    for output in outputs if isinstance(outputs, list | tuple) else [outputs]:
-        activations = ops.cast(output, "float32")
-        for statistic in statistics:
-            if statistic == "mean":
-                parts.append(ops.mean(activations, axis=(1, 2)))
-            else:
-                variance = ops.var(activations, axis=(1, 2))
-                # The root's slope at 0 is infinite, which fine-tuning would meet in dead channels.
-                parts.append(ops.sqrt(ops.maximum(variance, _STD_FLOOR)))
+    for scale in scales:
+        size = round(scale * image_size)
+        outputs = trunk(scaled if size == image_size else resized(scaled, size), training=False)
+        for output in outputs if isinstance(outputs, list | tuple) else [outputs]:
+            parts += [_statistic(name, output) for name in statistics]
     joined = ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
     return keras.Model(pixels, joined, name="features")
+
+
+def _statistic(name: str, activations: Any) -> Any:
+    """`mean` or `std` over the positions of activations (batch, h, w, c), float32 (batch, c)."""
+    from keras import ops
+
+    activations = ops.cast(activations, "float32")
+    if name == "mean":
+        return ops.mean(activations, axis=(1, 2))
+    # The root's slope at 0 is infinite, which fine-tuning would meet in dead channels.
+    return ops.sqrt(ops.maximum(ops.var(activations, axis=(1, 2)), _STD_FLOOR))
 
 
 def layer(model: Any, name: str) -> Any:

@@ -5,12 +5,14 @@ Unknown keys, wrong types and values out of range are refused before any work st
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deepfake.errors import PipelineError
+
+_T = TypeVar("_T")
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
@@ -25,7 +27,7 @@ def _known_width(alpha: float) -> float:
     return alpha
 
 
-def _distinct(values: list[str]) -> list[str]:
+def _distinct(values: list[_T]) -> list[_T]:
     if len(set(values)) != len(values):
         raise ValueError("names something twice")
     return values
@@ -104,6 +106,11 @@ class EmbedParams(Section):
     layers: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
     statistics: Annotated[
         list[Literal["mean", "std"]], Field(min_length=1), AfterValidator(_distinct)
+    ]
+    scales: Annotated[
+        list[Annotated[float, Field(ge=0.1, le=1)]],
+        Field(min_length=1),
+        AfterValidator(_distinct),
     ]
     views: Annotated[
         list[Literal["original", "mirrored"]], Field(min_length=1), AfterValidator(_distinct)

@@ -24,6 +24,7 @@ def main() -> None:
         "image_size": network.image_size,
         "layers": chosen.layers,
         "statistics": chosen.statistics,
+        "scales": chosen.scales,
         "precision": hardware.precision,
     }
     with tracking.run(settings.tracking, stage="embed", kind="data") as run:
@@ -33,7 +34,9 @@ def main() -> None:
         description = embedding.compute(
             IMAGES,
             EMBEDDINGS,
-            backbone.features(model, chosen.layers, chosen.statistics, network.image_size),
+            backbone.features(
+                model, chosen.layers, chosen.statistics, network.image_size, chosen.scales
+            ),
             image_size=network.image_size,
             views=chosen.views,
             batch_size=chosen.batch_size,

@@ -110,8 +110,9 @@ def _train(
 
 def _features(settings: params.Params, precision: str) -> Any:
     network = backbone.load(WEIGHTS, settings.backbone.alpha, precision)
+    chosen = settings.embed
     return backbone.features(
-        network, settings.embed.layers, settings.embed.statistics, settings.backbone.image_size
+        network, chosen.layers, chosen.statistics, settings.backbone.image_size, chosen.scales
     )
 
 
