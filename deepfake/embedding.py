@@ -16,6 +16,7 @@ import pandas as pd
 from deepfake import SPLITS, cache, dataset, progress
 from deepfake.errors import PipelineError
 from deepfake.files import read_json, replacing, write_json
+from deepfake.views import seen
 
 Forward = Callable[[Any], Any]
 
@@ -122,8 +123,7 @@ def compute(
 
     def embed(batch: list[np.ndarray]) -> np.ndarray:
         pixels = resized(batch, resize)
-        rows = [forward(pixels if view == "original" else pixels[:, :, ::-1]) for view in views]
-        return np.stack([row.numpy() for row in rows], axis=1)
+        return np.stack([forward(seen(pixels, view)).numpy() for view in views], axis=1)
 
     describe = {**describe, "views": list(views), "dimensions": int(model.output_shape[-1])}
     with cache.unfinished("embed", {**describe, "batch_size": batch_size}, inputs) as work:

@@ -17,6 +17,7 @@ import numpy as np
 from deepfake import dataset, embedding, progress
 from deepfake.errors import PipelineError
 from deepfake.files import replacing
+from deepfake.views import seen
 
 CHECKED = 16
 CHECK_TOLERANCE = 1e-3
@@ -53,13 +54,11 @@ def assemble(features: Any, head: Any, views: Sequence[str], image_size: int) ->
     """Join both to a model from uint8 pixels (batch, height, width, 3) of any size to float32
     P(fake) (batch, 1), the sigmoid of the mean logit over `views`."""
     import keras
-    from keras import ops
 
     from deepfake import backbone
 
     square = keras.Input((image_size, image_size, 3), dtype="float32", name="resized")
-    seen = {"original": lambda: square, "mirrored": lambda: ops.flip(square, axis=2)}
-    logits = [head(features(seen[view]())) for view in views]
+    logits = [head(features(seen(square, view))) for view in views]
     mean = logits[0]
     for logit in logits[1:]:
         mean = mean + logit

@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deepfake.errors import PipelineError
+from deepfake.views import VIEWS
 
 _T = TypeVar("_T")
 
@@ -25,6 +26,12 @@ def _known_width(alpha: float) -> float:
     if alpha not in ALPHAS:
         raise ValueError(f"must be one of {', '.join(map(str, ALPHAS))}")
     return alpha
+
+
+def _known_view(view: str) -> str:
+    if view not in VIEWS:
+        raise ValueError(f"must be one of {', '.join(VIEWS)}")
+    return view
 
 
 def _distinct(values: list[_T]) -> list[_T]:
@@ -113,7 +120,9 @@ class EmbedParams(Section):
         AfterValidator(_distinct),
     ]
     views: Annotated[
-        list[Literal["original", "mirrored"]], Field(min_length=1), AfterValidator(_distinct)
+        list[Annotated[str, AfterValidator(_known_view)]],
+        Field(min_length=1),
+        AfterValidator(_distinct),
     ]
     batch_size: Count
 

@@ -56,8 +56,8 @@ Array = NDArray[np.float64]
 
 MANIPULATIONS: tuple[str, ...] = ("warp", "grid", "noise")
 # How often each is used in a fake, and how many fakes are nearly flawless: a tenth of the strength.
-FREQUENCY = {"warp": 0.45, "grid": 0.98, "noise": 0.6}
-FLAWLESS = 0.04
+FREQUENCY = {"warp": 0.45, "grid": 0.99, "noise": 0.6}
+FLAWLESS = 0.03
 PERIODS = (4, 8)  # pixels; of the grid, one for each upsampling stage
 MINIMUM_SIZE, MAXIMUM_SIZE = 64, 1024
 MAXIMUM_STRENGTH = 4.0

@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from deepfake import backbone, embedding, model, runtime, training
+from deepfake import backbone, embedding, model, runtime, training, views
 from deepfake.errors import PipelineError
 
 pytestmark = pytest.mark.slow
@@ -70,6 +70,41 @@ def test_score_is_the_same_for_a_picture_and_its_mirror_image(image_model):
     pixels = pictures(3, SIZE, SIZE)
     np.testing.assert_allclose(
         np.asarray(image_model(pixels)), np.asarray(image_model(pixels[:, :, ::-1])), atol=1e-5
+    )
+
+
+def test_views_are_the_symmetries_of_the_square():
+    square = pictures(2, 5, 5)
+    expected = {
+        "original": square,
+        "mirrored": square[:, :, ::-1],
+        "flipped": square[:, ::-1],
+        "turned": np.rot90(square, 2, axes=(1, 2)),
+        "transposed": square.transpose(0, 2, 1, 3),
+        "rotated_right": np.rot90(square, -1, axes=(1, 2)),
+        "rotated_left": np.rot90(square, 1, axes=(1, 2)),
+        "transversed": np.rot90(square, 2, axes=(1, 2)).transpose(0, 2, 1, 3),
+    }
+    assert set(expected) == set(views.VIEWS)
+    for view, pixels in expected.items():
+        np.testing.assert_array_equal(np.asarray(views.seen(square, view)), pixels)
+
+
+def test_model_of_all_views_scores_a_picture_the_same_however_it_is_turned(features, image_model):
+    head = image_model.get_layer("classify").get_layer("head")
+    whole = model.assemble(features, head, views.VIEWS, SIZE)
+    pixels = pictures(2, SIZE, SIZE)
+    scores = [np.asarray(whole(views.seen(pixels, view))) for view in views.VIEWS]
+    np.testing.assert_allclose(scores, np.broadcast_to(scores[0], np.shape(scores)), atol=1e-5)
+
+
+def test_features_of_two_scales_are_those_of_each_beside_one_another(network, features):
+    both = backbone.features(network, LAYERS, ["mean", "std"], SIZE, [1.0, 0.5])
+    half = backbone.features(network, LAYERS, ["mean", "std"], SIZE // 2)
+    pixels = pictures(2, SIZE, SIZE).astype("float32")
+    expected = [features(pixels), half(backbone.resized(pixels, SIZE // 2))]
+    np.testing.assert_allclose(
+        np.asarray(both(pixels)), np.concatenate(expected, axis=1), atol=1e-4
     )
 
 
