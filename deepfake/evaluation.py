@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepfake import figures, scores, tracking
+from deepfake import figures, scores
 from deepfake.files import replacing, write_json, write_text
 
 EVALUATED = ("valid", "test")
@@ -57,10 +57,3 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
     """Write a small table as CSV, floats with six decimals."""
     with replacing(path) as partial:
         table.to_csv(partial, index=False, float_format="%.6f", lineterminator="\n")
-
-
-def log(run: tracking.Run, name: str, results: dict[str, Any]) -> None:
-    """Log to `run` what `write` wrote; metrics as `valid_roc_auc`, `test_roc_auc` and so on."""
-    run.metrics(results)
-    run.files([f"plots/{name}"], "plots")
-    run.files([f"data/predictions/{name}"], "predictions")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import yaml
+
 from deepfake import SPLITS
 from deepfake.comparison import LOSSES, of_chance
 
@@ -19,8 +21,9 @@ def markdown(
     backbone: dict[str, Any],
     training: dict[str, Any],
     comparison: dict[str, Any],
+    params: dict[str, Any],
 ) -> str:
-    """The whole report; arguments as in the JSON files of `metrics/`."""
+    """The whole report; arguments as in the JSON files of `metrics/` and in `params.yaml`."""
     parts = ["# Real faces or deepfakes: the report", verdict]
     if data["source"]["name"] == "sample":
         parts.append(_SAMPLE_NOTE)
@@ -38,8 +41,18 @@ def markdown(
         "![Test pictures by the image model](plots/image/confusion.png)",
         "## Metadata baseline",
         "![What the baseline goes by](plots/baseline/coefficients.png)",
+        "## Parameters",
+        _parameters(params),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _parameters(params: dict[str, Any]) -> str:
+    """All parameters that a result can depend on; of the sources, those of the one in use."""
+    sources = {"sample", "kaggle", "folder"} - {params["data"]["source"]}
+    used = {name: section for name, section in params.items() if name != "tracking"}
+    used["data"] = {name: value for name, value in used["data"].items() if name not in sources}
+    return f"```yaml\n{yaml.safe_dump(used, sort_keys=False, width=100)}```"
 
 
 def _comparison_table(comparison: dict[str, Any]) -> str:

@@ -1,78 +1,109 @@
 """The record of runs in MLflow; the one module that imports it.
 
 The store is `mlflow.db` and `mlartifacts/` in the user's repository unless `MLFLOW_TRACKING_URI`
-says otherwise, also where DVC runs a stage in a temporary copy. Recording never decides a result:
-where it fails, the stage says so and goes on (`tracking.policy: best_effort`) or stops
-(`required`).
+says otherwise, also where DVC runs a stage in a temporary copy. Recording never decides a result.
+What cannot be logged is kept in `cache/outbox/` and delivered by the next run or `make sync`
+(`tracking.policy: best_effort`), or stops the stage (`required`).
 """
 
 import json
 import logging
 import os
 import re
-import subprocess
+import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import psutil
 from filelock import FileLock
 
+from deepfake import lineage
 from deepfake.errors import PipelineError
 from deepfake.params import TrackingParams
 from deepfake.runtime import quiet, repository
 
 Kind = Literal["data", "model"]
+Operation = dict[str, Any]
 _PARAM_LENGTH = 500
+_CONTEXT = "mlflow.data.context"  # the tag by which the UI shows what an input was used for
+
+
+@dataclass
+class Record:
+    """A run as plain values: all that it takes to write it, now or later."""
+
+    experiment: str  # MLflow's, not DVC's
+    name: str
+    tags: dict[str, str]
+    model_sha256: str | None = None  # of the run to continue
+    run_id: str | None = None
+    operations: list[Operation] = field(default_factory=list)
+    start: int = field(default_factory=lambda: _milliseconds())
+    status: str = "RUNNING"
+    end: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run in the store."""
+
+    run_id: str
+    status: str
+    tags: dict[str, str]
 
 
 class Run:
-    """One MLflow run being written. After the first failure nothing more is sent."""
+    """One MLflow run being written. After a failure the rest is only remembered, to be sent
+    later."""
 
-    def __init__(self, run_id: str | None, policy: str) -> None:
-        self.run_id = run_id
-        self.complete = True
+    def __init__(self, record: Record, policy: str) -> None:
+        self.record = record
+        self.reachable = True
+        self.place = _outbox() / f".{time.time_ns()}-{os.getpid()}"
         self._policy = policy
+
+    @property
+    def run_id(self) -> str | None:
+        return self.record.run_id
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names; ones that the run has already stay."""
+        flat = {key: _text(value) for key, value in flattened(values).items()}
+        self._do({"do": "params", "values": flat})
 
-        def log(mlflow: Any) -> None:
-            known = mlflow.get_run(self.run_id).data.params
-            flat = {key: _text(value) for key, value in flattened(values).items()}
-            mlflow.log_params({key: value for key, value in flat.items() if key not in known})
-
-        self._try(log)
-
-    def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
+    def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
         """Log the numbers among nested values under names joined with an underscore."""
         numbers = {
             re.sub(r"[^\w\-. :/]", "_", key): float(value)
             for key, value in flattened(values, separator="_").items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
-        self._try(lambda mlflow: mlflow.log_metrics(numbers, step=step))
+        self._do({"do": "metrics", "values": numbers, "step": step, "time": _milliseconds()})
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        self._try(lambda mlflow: mlflow.set_tags({k: str(v) for k, v in values.items()}))
+        self._do({"do": "tags", "values": {k: str(v) for k, v in values.items()}})
+
+    def text(self, text: str, file: str) -> None:
+        """Log `text` as the artifact `file`."""
+        self._do({"do": "text", "text": text, "file": file})
 
     def files(self, paths: Iterable[Path | str], folder: str | None = None) -> None:
         """Log files, or the files of folders, as artifacts."""
-
-        def log(mlflow: Any) -> None:
-            for path in paths:
-                send = mlflow.log_artifacts if Path(path).is_dir() else mlflow.log_artifact
-                send(str(path), folder)
-
-        self._try(log)
+        for path in paths:
+            self._do({"do": "files", "path": str(path), "folder": folder})
 
     def data(self, table: pd.DataFrame, name: str, context: str, source: str) -> None:
         """Log a table as an input: its schema, size and digest, not its rows."""
 
-        def log(mlflow: Any) -> None:
+        def describe() -> Operation:
+            import mlflow
             from mlflow.data.code_dataset_source import CodeDatasetSource
 
             # Integer columns could not hold missing values, which MLflow warns of every time.
@@ -80,29 +111,33 @@ class Run:
             origin = CodeDatasetSource({"mlflow.source.name": source})
             # Every one of the tables has its label beside the features.
             logged = mlflow.data.from_pandas(wide, source=origin, name=name, targets="label")
-            mlflow.log_input(logged, context=context)
+            entity = dict(logged._to_mlflow_entity())
+            return {"do": "input", "data": entity, "context": context}
 
-        self._try(log)
+        self._prepared(describe)
 
     def sklearn_model(self, model: Any, example: pd.DataFrame) -> None:
-        def log(mlflow: Any) -> None:
-            signature = mlflow.models.infer_signature(example, model.predict_proba(example))
-            mlflow.sklearn.log_model(
+        def save() -> Operation:
+            import mlflow
+
+            mlflow.sklearn.save_model(
                 model,
-                name="model",
-                signature=signature,
+                self.place / "model",
+                signature=mlflow.models.infer_signature(example, model.predict_proba(example)),
                 input_example=example,
                 pyfunc_predict_fn="predict_proba",
                 serialization_format="cloudpickle",
                 pip_requirements=_requirements("scikit-learn", "pandas", "numpy", "cloudpickle"),
             )
+            return {"do": "model", "path": str(self.place / "model")}
 
-        self._try(log)
+        self._prepared(save)
 
     def keras_model(self, model: Any, example: Any) -> None:
         """Log a model from uint8 pixels (n, height, width, 3) to P(fake) (n, 1)."""
 
-        def log(mlflow: Any) -> None:
+        def save() -> Operation:
+            import mlflow
             import numpy as np
             from mlflow.types import Schema, TensorSpec
 
@@ -112,23 +147,63 @@ class Run:
             )
             with quiet(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                mlflow.tensorflow.log_model(
+                mlflow.tensorflow.save_model(
                     model,
-                    name="model",
+                    self.place / "model",
                     signature=signature,
                     input_example=example,
                     pip_requirements=_requirements("tensorflow", "keras", "numpy"),
                 )
+            return {"do": "model", "path": str(self.place / "model")}
 
-        self._try(log)
+        self._prepared(save)
 
-    def _try(self, log: Callable[[Any], None]) -> None:
-        if self.run_id is None:
-            return
+    def model_of(self, run_id: str) -> bool:
+        """Log a copy of the model that another run has; returns whether it has one."""
+        copied = False
+
+        def copy() -> Operation | None:
+            nonlocal copied
+            import mlflow
+
+            outputs = _client().get_run(run_id).outputs
+            if not outputs or not outputs.model_outputs:
+                return None
+            uri = f"models:/{outputs.model_outputs[0].model_id}"
+            self.place.mkdir(parents=True, exist_ok=True)
+            target = self.place / "model"
+            mlflow.artifacts.download_artifacts(uri, dst_path=str(target))
+            copied = True
+            return {"do": "model", "path": str(target)}
+
+        self._prepared(copy)
+        return copied
+
+    def current(self) -> None:
+        """Make this the row of its name for its DVC experiment; an earlier one ceases to be."""
+        self._do({"do": "current"})
+
+    def _prepared(self, prepare: Callable[[], Operation | None]) -> None:
         try:
-            log(_mlflow())
-        except Exception as error:  # any store, network or disk fault: outputs come first
-            self.run_id, self.complete = None, False
+            _mlflow()
+            operation = prepare()
+        except Exception as error:
+            self._failed(error)
+            return
+        if operation is not None:
+            self._do(operation)
+
+    def _do(self, operation: Operation) -> None:
+        self.record.operations.append(operation)
+        if self.reachable and self.run_id is not None:
+            try:
+                _apply(self.run_id, operation, Path())
+            except Exception as error:  # any store, network or disk fault: outputs come first
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if self.reachable:
+            self.reachable = False
             _could_not_log(error, self._policy)
 
 
@@ -140,60 +215,274 @@ def run(
     kind: Kind,
     name: str | None = None,
     model_sha256: str | None = None,
+    run_id: str | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     """Record what the block does as a run; a failing block's run is marked FAILED or KILLED.
 
-    With `model_sha256` the run of that model in this experiment is continued if there is one, so
-    that training and evaluation of a model are one run.
+    With `model_sha256` the run of that model in this DVC experiment is continued if there is one,
+    so that training and evaluation of a model are one run. With `run_id` that run is. `origin` are
+    tags that say where the run comes from, by default `lineage.origin`.
     """
-    record = Run(None, settings.policy)
+    tags = {"kind": kind, "stage": stage, **(lineage.origin() if origin is None else origin)}
+    if kind == "model":
+        tags["row"] = name or stage
+    record = Record(settings.experiment, name or stage, tags, model_sha256, run_id)
+    writer = Run(record, settings.policy)
     try:
-        record.run_id = _begin(settings, stage, kind, name or stage, model_sha256)
+        _begin(record)
     except Exception as error:
-        _could_not_log(error, settings.policy)
+        writer._failed(error)
     try:
-        yield record
+        if origin is None and run_id is None:
+            _log_lineage(writer)
+        yield writer
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        _end(record, "KILLED" if stopped else "FAILED")
+        _end(writer, "KILLED" if stopped else "FAILED")
         raise
-    _end(record, "FINISHED" if record.complete else "FAILED")
+    _end(writer, "FINISHED")
 
 
-def _begin(
-    settings: TrackingParams, stage: str, kind: Kind, name: str, model_sha256: str | None
-) -> str:
-    mlflow = _mlflow()
-    experiment = _experiment(settings.experiment)
-    tags = {"kind": kind, "stage": stage, **_origin()}
-    if model_sha256 is not None:
-        tags["model_sha256"] = model_sha256
-        found = mlflow.search_runs(
-            [experiment],
-            filter_string=(
-                f"tags.model_sha256 = '{model_sha256}' and tags.experiment = '{tags['experiment']}'"
-            ),
-            max_results=1,
-            output_format="list",
-        )
-        # A run that has this stage already keeps its parameters and metrics together.
-        if found and stage not in found[0].data.tags["stage"].split(", "):
-            run_id = str(found[0].info.run_id)
-            mlflow.start_run(run_id=run_id)
-            mlflow.set_tag("stage", f"{found[0].data.tags['stage']}, {stage}")
-            return run_id
-    active = mlflow.start_run(experiment_id=experiment, run_name=name, tags=tags)
-    return str(active.info.run_id)
+def _log_lineage(writer: Run) -> None:
+    writer.text(json.dumps(lineage.environment(), indent=2) + "\n", "lineage/environment.json")
+    if patch := lineage.patch():
+        writer.text(patch, "lineage/changes.patch")
 
 
-def _end(record: Run, status: str) -> None:
-    mlflow = sys.modules.get("mlflow")
-    if mlflow is None or mlflow.active_run() is None:
-        return
+def _begin(record: Record) -> None:
+    """Find or make the run in the store, after putting the store in order."""
+    experiment_id = _experiment(record.experiment)
+    _mark_killed(experiment_id)
     try:
-        mlflow.end_run(status)
+        deliver()  # before the new run, which may continue one of them
     except Exception as error:
-        _could_not_log(error, "best_effort")
+        reason = _without_password(" ".join(str(error).split()))[:300]
+        print(f"warning: a run that was kept could not be delivered: {reason}", file=sys.stderr)
+    _open(record, experiment_id)
+
+
+def _open(record: Record, experiment_id: str) -> None:
+    client = _client()
+    if record.run_id is None and record.model_sha256 is not None:
+        record.run_id = _continued(record, experiment_id)
+    if record.run_id is None:
+        tags = dict(record.tags)
+        if record.model_sha256 is not None:
+            tags["model_sha256"] = record.model_sha256
+        created = client.create_run(experiment_id, record.start, tags, record.name)
+        record.run_id = str(created.info.run_id)
+
+
+def _continued(record: Record, experiment_id: str) -> str | None:
+    """The run of the same model to which this stage has not been written yet."""
+    wanted = {name: record.tags.get(name) for name in ("row", "experiment", "repository")}
+    for found in _search(experiment_id, {**wanted, "model_sha256": record.model_sha256}):
+        stages = found.tags["stage"].split(", ")
+        # A run that has this stage already keeps its parameters and metrics together.
+        if record.tags["stage"] not in stages:
+            _client().set_tag(found.run_id, "stage", ", ".join([*stages, record.tags["stage"]]))
+            return found.run_id
+        return None
+    return None
+
+
+def _apply(run_id: str, operation: Operation, root: Path) -> None:
+    """Write one operation to the store; writing it twice is as good as once."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+    client = _client()
+    values = operation.get("values", {})
+    match operation["do"]:
+        case "params":
+            known = client.get_run(run_id).data.params
+            new = [Param(key, value) for key, value in values.items() if key not in known]
+            for start in range(0, len(new), 100):
+                client.log_batch(run_id, params=new[start : start + 100])
+        case "metrics":
+            at = (operation["time"], operation["step"])
+            client.log_batch(run_id, metrics=[Metric(k, v, *at) for k, v in values.items()])
+        case "tags":
+            for key, value in values.items():
+                client.set_tag(run_id, key, value)
+        case "text":
+            client.log_text(run_id, operation["text"], operation["file"])
+        case "files":
+            path = root / operation["path"]
+            send = client.log_artifacts if path.is_dir() else client.log_artifact
+            send(run_id, str(path), operation["folder"])
+        case "input":
+            tags = [InputTag(_CONTEXT, operation["context"])]
+            client.log_inputs(run_id, [DatasetInput(Dataset(**operation["data"]), tags)])
+        case "model":
+            _log_model(run_id, root / operation["path"])
+        case "current":
+            _make_current(run_id)
+
+
+def _log_model(run_id: str, folder: Path) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    client = _client()
+    run = client.get_run(run_id)
+    if run.outputs and run.outputs.model_outputs:
+        return
+    model = client.create_logged_model(run.info.experiment_id, "model", source_run_id=run_id)
+    client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+
+
+def _make_current(run_id: str) -> None:
+    client = _client()
+    run = client.get_run(run_id)
+    wanted = {name: run.data.tags.get(name) for name in ("row", "experiment", "repository")}
+    for other in _search(run.info.experiment_id, {**wanted, "current": "true"}):
+        if other.run_id != run_id:
+            client.set_tag(other.run_id, "current", "false")
+    client.set_tag(run_id, "current", "true")
+
+
+def make_current(run_id: str) -> None:
+    """As `Run.current`, of a run that is in the store."""
+    _make_current(run_id)
+
+
+def _end(writer: Run, status: str) -> None:
+    writer.record.status, writer.record.end = status, _milliseconds()
+    try:
+        if writer.reachable and writer.run_id is not None:
+            try:
+                _client().set_terminated(writer.run_id, status, writer.record.end)
+            except Exception as error:
+                writer._failed(error)
+        if not writer.reachable and writer._policy == "best_effort":
+            _keep(writer)
+        elif not writer.reachable and writer.run_id is not None:
+            with suppress(Exception):  # the stage is failing for it already
+                _client().set_terminated(writer.run_id, "FAILED", writer.record.end)
+    finally:
+        shutil.rmtree(writer.place, ignore_errors=True)
+
+
+def _keep(writer: Run) -> None:
+    """Put the record, with copies of its files, where `deliver` finds it."""
+    try:
+        writer.place.mkdir(parents=True, exist_ok=True)
+        for number, operation in enumerate(writer.record.operations):
+            if "path" in operation and Path(operation["path"]).exists():
+                source = Path(operation["path"])
+                target = writer.place / str(number) / source.name
+                target.parent.mkdir()
+                copy = shutil.copytree if source.is_dir() else shutil.copy2
+                copy(source, target)
+                operation["path"] = f"{number}/{source.name}"
+        text = json.dumps(asdict(writer.record))
+        (writer.place / "record.json").write_text(text, encoding="utf-8")
+        writer.place.rename(_outbox() / writer.place.name.removeprefix("."))
+        print("it is kept: the next run, or `make sync`, delivers it", file=sys.stderr)
+    except OSError as error:
+        print(f"warning: nor could it be kept for later: {error}", file=sys.stderr)
+
+
+def deliver() -> int:
+    """Write the runs that are kept in the outbox to the store; returns how many.
+
+    Raises:
+        Exception: the first that the store raised; the runs not delivered stay.
+    """
+    waiting = sorted(_outbox().glob("[0-9]*"))
+    if not waiting:
+        return 0
+    failed: list[Exception] = []
+    with FileLock(f"{_outbox()}.lock"):
+        for place in filter(Path.exists, waiting):  # another process may have been faster
+            try:
+                _deliver(place)
+            except Exception as error:
+                failed.append(error)
+    if failed:
+        raise failed[0]
+    return len(waiting)
+
+
+def _deliver(place: Path) -> None:
+    record = Record(**json.loads((place / "record.json").read_text(encoding="utf-8")))
+    client = _client()
+    experiment_id = _experiment(record.experiment)
+    if record.run_id is not None:
+        try:
+            client.get_run(record.run_id)
+        except Exception:  # another store than the one that it was begun in
+            record.run_id = None
+    _open(record, experiment_id)
+    assert record.run_id is not None
+    for operation in record.operations:
+        # What was not there to be copied, was not there to be logged either.
+        if not Path(operation.get("path", "")).is_absolute():
+            with suppress(FileNotFoundError):
+                _apply(record.run_id, operation, place)
+    client.set_terminated(record.run_id, record.status, record.end)
+    shutil.rmtree(place)
+
+
+def attempt(write: Callable[[], Any], settings: TrackingParams) -> None:
+    """Do something with the store under the policy for what cannot be logged."""
+    try:
+        write()
+    except PipelineError:
+        raise
+    except Exception as error:
+        _could_not_log(error, settings.policy)
+
+
+def find(settings: TrackingParams, **tags: str) -> list[Found]:
+    """The runs with these tags, the newest first."""
+    return list(_search(_experiment(settings.experiment), tags))
+
+
+def tidy(settings: TrackingParams) -> int:
+    """Mark runs whose process is gone and deliver what is kept; returns how many were delivered."""
+    _mark_killed(_experiment(settings.experiment))
+    return deliver()
+
+
+def _search(
+    experiment_id: str, tags: Mapping[str, str | None], status: str = ""
+) -> Iterator[Found]:
+    wanted = [f"tags.{key} = '{value}'" for key, value in tags.items() if value is not None]
+    if status:
+        wanted.append(f"attributes.status = '{status}'")
+    token = None
+    while True:
+        page = _client().search_runs(
+            [experiment_id], " and ".join(wanted), order_by=["start_time DESC"], page_token=token
+        )
+        for run in page:
+            yield Found(run.info.run_id, run.info.status, dict(run.data.tags))
+        token = page.token
+        if not token:
+            return
+
+
+def _mark_killed(experiment_id: str) -> None:
+    """Runs that are RUNNING though the process that wrote them is gone are KILLED."""
+    own_host = lineage.process().split(" ")[0]
+    for found in list(_search(experiment_id, {}, status="RUNNING")):
+        host, _, identity = found.tags.get("process", "").partition(" ")
+        if host == own_host and not _alive(identity):
+            _client().set_terminated(found.run_id, "KILLED")
+    for place in _outbox().glob(".*"):
+        if not psutil.pid_exists(int(place.name.rpartition("-")[2])):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _alive(identity: str) -> bool:
+    pid, _, started = identity.partition(" ")
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.0f}" == started
+    except psutil.Error:
+        return False
 
 
 def _could_not_log(error: Exception, policy: str) -> None:
@@ -213,14 +502,25 @@ def _without_password(text: str) -> str:
     return re.sub(r"://\S*@", "://", text)
 
 
+def _outbox() -> Path:
+    return repository() / "cache" / "outbox"
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _mlflow() -> Any:
     """MLflow, quiet and pointed at the store."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # A server that is down is told soon; what is meant for it is kept.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     # The address that it would print at the end of a run may hold a password.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    os.environ.pop("MLFLOW_RUN_ID", None)  # it would beat the run that is begun here
+    os.environ.pop("MLFLOW_RUN_ID", None)  # it would beat the run that is meant
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -230,35 +530,26 @@ def _mlflow() -> Any:
     return mlflow
 
 
+def _client() -> Any:
+    return _mlflow().MlflowClient()
+
+
 def _experiment(name: str) -> str:
     """The id of the MLflow experiment, made if need be.
 
     Under a lock: processes that open a fresh SQLite store together crash. With its artifact folder
     named: otherwise one made from a temporary copy would keep its artifacts in there.
     """
-    mlflow = _mlflow()
     with FileLock(repository() / "cache" / "mlflow.lock") as _:
-        found = mlflow.get_experiment_by_name(name)
+        client = _client()
+        found = client.get_experiment_by_name(name)
         if found is not None:
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
         local = _uri().startswith("sqlite:")
         location = (repository() / "mlartifacts").as_uri() if local else None
-        return str(mlflow.create_experiment(name, artifact_location=location))
-
-
-def _origin() -> dict[str, str]:
-    """Where a run comes from: DVC experiment, git revision, whether the tree was dirty."""
-    revision = _git("rev-parse", "HEAD")
-    return {
-        "experiment": os.environ.get("DVC_EXP_NAME") or "workspace",
-        "git_revision": os.environ.get("DVC_EXP_BASELINE_REV") or revision or "none",
-        "git_dirty": "true" if _git("status", "--porcelain", "-uno") else "false",
-    }
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+        return str(client.create_experiment(name, artifact_location=location))
 
 
 def _requirements(*names: str) -> list[str]:

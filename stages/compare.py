@@ -1,6 +1,8 @@
 """Stage `compare`: both models side by side on the same test pictures, and the report."""
 
-from deepfake import comparison, figures, params, report, scores, tracking
+from pathlib import Path
+
+from deepfake import comparison, figures, params, report, rows, scores, tracking
 from deepfake.errors import command
 from deepfake.files import read_json, write_json, write_text
 
@@ -35,11 +37,13 @@ def main() -> None:
             backbone=read_json("metrics/backbone.json"),
             training=read_json("metrics/train.json"),
             comparison=facts,
+            params=settings.model_dump(mode="json"),
         )
         write_text("report.md", text)
         run.metrics(facts)
         run.tags({"verdict": sentence})
         run.files(["report.md", "metrics/comparison.json", "plots/comparison/roc.png"])
+    tracking.attempt(lambda: rows.ensure(Path(), settings), settings.tracking)
     print(sentence)
 
 

@@ -1,8 +1,10 @@
 """Stage `evaluate`: the image model's scores of `valid` and `test`, and what they amount to."""
 
+from pathlib import Path
+
 import pandas as pd
 
-from deepfake import embedding, evaluation, model, params, runtime, scores, tracking
+from deepfake import embedding, evaluation, model, params, rows, runtime, scores, tracking
 from deepfake.errors import command
 from deepfake.files import read_json, sha256_file
 
@@ -20,10 +22,9 @@ def main() -> None:
         name="image",
         model_sha256=sha256_file(MODEL),
     ) as run:
-        run.params({"evaluate": settings.evaluate.model_dump()})
         scored = _scored(settings)
         results = evaluation.write("image", scored, settings.evaluate.threshold)
-        evaluation.log(run, "image", results)
+        rows.log_evaluation(run, Path(), settings)
     print(f"image model: test ROC-AUC {results['test']['roc_auc']:.4f}")
 
 

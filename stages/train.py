@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from deepfake import (
-    SPLITS,
     backbone,
     cache,
     dataset,
@@ -16,12 +14,13 @@ from deepfake import (
     figures,
     model,
     params,
+    rows,
     runtime,
     tracking,
     training,
 )
 from deepfake.errors import command
-from deepfake.files import sha256_file, write_json
+from deepfake.files import write_json
 
 IMAGES, EMBEDDINGS, WEIGHTS = (
     "data/images",
@@ -37,15 +36,13 @@ def main() -> None:
     hardware = runtime.start(seed=settings.seed, precision=settings.backbone.precision)
     description = embedding.description(EMBEDDINGS)
     with tracking.run(settings.tracking, stage="train", kind="model", name="image") as run:
-        sections = ("backbone", "embed", "train")
-        run.params({name: getattr(settings, name).model_dump() for name in sections})
-        run.tags({**hardware.record(), "weights": description["weights"]})
+        run.tags(hardware.record())
         history: list[training.Row] = []
 
         def on_epoch(row: training.Row) -> None:
             row = {**row, "epoch": len(history) + 1}
             history.append(row)
-            run.metrics({f"epoch_{k}": v for k, v in row.items() if k != "epoch"}, row["epoch"])
+            rows.log_epoch(run, row)
             print(_line(row), flush=True)
 
         inputs = [Path(WEIGHTS), *Path(EMBEDDINGS).glob("*"), *dataset.shards(IMAGES, "train")]
@@ -63,14 +60,7 @@ def main() -> None:
         table = pd.DataFrame(history, columns=list(training.HISTORY_COLUMNS))
         evaluation.write_table(f"{PLOTS}/history.csv", table)
         figures.history(f"{PLOTS}/history.png", table)
-        run.metrics({"train": facts})
-        run.files(["metrics/train.json"])
-        run.files([f"{PLOTS}/history.csv", f"{PLOTS}/history.png"], "plots")
-        for split in SPLITS:
-            index = pd.read_csv(f"{EMBEDDINGS}/{split}.csv")
-            run.data(index, f"images-{split}", split, IMAGES)
-        run.keras_model(trained, np.zeros((1, 64, 64, 3), dtype="uint8"))
-        run.tags({"model_sha256": sha256_file(MODEL)})
+        rows.log_training(run, Path(), settings, model=trained, epochs=False)
 
 
 def _train(

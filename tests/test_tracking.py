@@ -257,7 +257,9 @@ def test_the_run_of_another_mlflow_experiment_is_not_continued(store: Path) -> N
 def test_evaluating_a_model_again_records_the_parameter_that_was_used(store: Path) -> None:
     trained("aa")
     for threshold in (0.5, 0.9):
-        with tracking.run(REQUIRED, stage="evaluate", kind="model", model_sha256="aa") as record:
+        with tracking.run(
+            REQUIRED, stage="evaluate", kind="model", name="image", model_sha256="aa"
+        ) as record:
             record.params({"evaluate": {"threshold": threshold}})
             record.metrics({"test_recall": 1 - threshold})
     last = next(r for r in recorded(store) if r.data.metrics["test_recall"] < 0.2)
