@@ -35,7 +35,7 @@ def log_baseline(
     coefficients = pd.read_csv(root / "plots/baseline/coefficients.csv")
     used = baseline.varying(tables["train"])
     run.params({"baseline": {"features": used}})
-    run.metrics({"coefficient": coefficients.set_index("feature")["coefficient"].to_dict()})
+    run.metrics({"weight": coefficients.set_index("feature")["coefficient"].to_dict()})
     _log_data(run, root, "metadata", tables)
     if not (model_from and run.model_of(model_from)):
         import joblib
@@ -69,7 +69,8 @@ def log_training(
         for row in history.to_dict("records"):
             log_epoch(run, {str(key): value for key, value in row.items()})
     run.files([root / "metrics/train.json"])
-    run.files([root / f"plots/image/history.{suffix}" for suffix in ("csv", "png")], "plots")
+    run.files([root / "plots/image/history.png"])
+    run.files([root / "plots/image/history.csv"], "curves")
     tables = {s: pd.read_csv(root / f"data/embeddings/{s}.csv") for s in SPLITS}
     _log_data(run, root, "images", tables)
     if not (model_from and run.model_of(model_from)):
@@ -83,8 +84,11 @@ def log_training(
 
 
 def log_epoch(run: tracking.Run, row: Mapping[str, Any]) -> None:
-    """One row of the training history, as curves over the epochs."""
-    values = {f"epoch_{key}": value for key, value in row.items() if key not in ("epoch", "phase")}
+    """One row of the training history, as curves over the epochs. (Names sort after the metrics
+    that both rows have, which the page shows first.)"""
+    values = {
+        f"training_{key}": value for key, value in row.items() if key not in ("epoch", "phase")
+    }
     run.metrics(values, int(row["epoch"]))
 
 
@@ -186,8 +190,15 @@ def _shared(settings: Params) -> dict[str, Any]:
 def _log_scores(run: tracking.Run, root: Path, name: str, settings: Params) -> None:
     run.params({"evaluate": {"threshold": settings.evaluate.threshold}})
     run.metrics(read_json(root / f"metrics/{name}.json"))
-    run.files([root / f"plots/{name}"], "plots")
+    _log_plots(run, root / "plots" / name)
     run.files([root / f"data/predictions/{name}"], "predictions")
+
+
+def _log_plots(run: tracking.Run, folder: Path) -> None:
+    """Figures at the top of the artifacts: MLflow's page compares only what is there."""
+    files = sorted(folder.iterdir())
+    run.files([path for path in files if path.suffix != ".csv"])
+    run.files([path for path in files if path.suffix == ".csv"], "curves")
 
 
 def _log_data(run: tracking.Run, root: Path, name: str, tables: Mapping[str, pd.DataFrame]) -> None:

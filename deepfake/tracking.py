@@ -66,6 +66,7 @@ class Run:
     def __init__(self, record: Record, policy: str) -> None:
         self.record = record
         self.reachable = True
+        self.continued = record.run_id is not None  # and ended long ago
         self.place = _outbox() / f".{time.time_ns()}-{os.getpid()}"
         self._policy = policy
 
@@ -351,7 +352,7 @@ def make_current(run_id: str) -> None:
 def _end(writer: Run, status: str) -> None:
     writer.record.status, writer.record.end = status, _milliseconds()
     try:
-        if writer.reachable and writer.run_id is not None:
+        if writer.reachable and writer.run_id is not None and not writer.continued:
             try:
                 _client().set_terminated(writer.run_id, status, writer.record.end)
             except Exception as error:
@@ -422,7 +423,8 @@ def _deliver(place: Path) -> None:
         if not Path(operation.get("path", "")).is_absolute():
             with suppress(FileNotFoundError):
                 _apply(record.run_id, operation, place)
-    client.set_terminated(record.run_id, record.status, record.end)
+    if client.get_run(record.run_id).info.status == "RUNNING":
+        client.set_terminated(record.run_id, record.status, record.end)
     shutil.rmtree(place)
 
 

@@ -111,7 +111,7 @@ def test_image_run_has_its_curves_and_a_model_that_scores(built, monkeypatch):
     (image,) = runs(built, stage="train, evaluate")
     client = mlflow.MlflowClient(f"sqlite:///{built.path}/mlflow.db")
     history = pd.read_csv(built.path / "plots/image/history.csv")
-    logged = client.get_metric_history(image.info.run_id, "epoch_valid_roc_auc")
+    logged = client.get_metric_history(image.info.run_id, "training_valid_roc_auc")
     assert [point.step for point in logged] == history["epoch"].tolist()
     mlflow.set_tracking_uri(f"sqlite:///{built.path}/mlflow.db")
     loaded = mlflow.pyfunc.load_model(f"runs:/{image.info.run_id}/model")
