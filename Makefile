@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-fast lint format ui show lock clean
+.PHONY: help install repro test test-fast lint format ui show sync sweep verify lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,15 +24,28 @@ $(VENV)/installed: $(REQUIREMENTS) requirements-dev.txt
 
 repro: install ## run the pipeline, as far as anything has changed, and show the report
 	dvc repro
-	@$(MAKE) --no-print-directory show
+	@$(MAKE) --no-print-directory sync show
 
-show: install ## print the report and the metrics of both models
+show: install ## print the report and both models' metrics (MODEL=data/models/...: its runs)
+ifdef MODEL
+	@python -m tools.show $(MODEL)
+else
 	@cat report.md
 	@dvc metrics show --md metrics/baseline.json metrics/image.json
+endif
+
+sync: install ## write the rows in MLflow of experiments that DVC restored from its cache
+	python -m tools.sync
 
 ui: install ## open the MLflow page on the runs (PORT=5000)
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "runs are kept by the server that MLFLOW_TRACKING_URI names: open its page"; exit 1;; esac
 	mlflow ui --port $(PORT) --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
+
+sweep: install ## run a sweep of experiments (FILE=experiments/head.yaml)
+	python -m tools.sweep $(or $(FILE),experiments/head.yaml)
+
+verify: install ## rebuild twice in fresh clones, compare every byte (SET="key=value …", TOLERANCE=0.01)
+	python -m tools.verify $(foreach item,$(SET),-S '$(item)') $(if $(TOLERANCE),--tolerance $(TOLERANCE))
 
 test: install lint ## run every check and test, as CI does
 	$(BIN)/python -m pytest

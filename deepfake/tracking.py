@@ -258,7 +258,7 @@ def _begin(record: Record) -> None:
     try:
         deliver()  # before the new run, which may continue one of them
     except Exception as error:
-        reason = _without_password(" ".join(str(error).split()))[:300]
+        reason = without_password(" ".join(str(error).split()))[:300]
         print(f"warning: a run that was kept could not be delivered: {reason}", file=sys.stderr)
     _open(record, experiment_id)
 
@@ -488,8 +488,8 @@ def _alive(identity: str) -> bool:
 
 
 def _could_not_log(error: Exception, policy: str) -> None:
-    reason = _without_password(" ".join(str(error).split()))[:300] or type(error).__name__
-    message = f"the run could not be logged to {_without_password(_uri())}: {reason}"
+    reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
+    message = f"the run could not be logged to {without_password(_uri())}: {reason}"
     if policy == "required":
         raise PipelineError(f"{message} (tracking.policy is `required`)") from None
     print(f"warning: {message}; the stage's own outputs are not affected", file=sys.stderr)
@@ -499,7 +499,7 @@ def _uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository()}/mlflow.db"
 
 
-def _without_password(text: str) -> str:
+def without_password(text: str) -> str:
     """`text` with user and password taken out of every address in it."""
     return re.sub(r"://\S*@", "://", text)
 

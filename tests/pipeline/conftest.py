@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -38,6 +39,39 @@ class Clone:
 
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Run a command in the clone; returns what it printed, standard error last."""
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        printed = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, printed
+        return printed
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen:
+        """Start a command in the clone and go on."""
+        return subprocess.Popen(
+            command,
+            cwd=self.path,
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def children(self, process: subprocess.Popen, module: str) -> list[psutil.Process]:
+        """The processes below `process` that run `module`."""
+        return [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if module in child.cmdline()
+        ]
+
+    def environment(self, **more: str) -> dict[str, str]:
         tools = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -48,17 +82,19 @@ class Clone:
         }
         for name in ("MLFLOW_TRACKING_URI", "KERAS_HOME", "DVC_ROOT", "DVC_STAGE"):
             tools.pop(name, None)
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env=tools | environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        printed = done.stdout + done.stderr
-        assert (done.returncode != 0) == fails, printed
-        return printed
+        return tools | more
+
+    def refs(self) -> dict[str, str]:
+        """The revision of each experiment that DVC keeps."""
+        listed = self.run("git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
+        pairs = [line.split(" ") for line in listed.splitlines()]
+        return {name.split("/", 4)[4]: revision for name, revision in pairs if name.count("/") == 4}
+
+    def at(self, experiment: str, path: str) -> str:
+        """The text of a file of an experiment, or of the `workspace`."""
+        if experiment == "workspace":
+            return (self.path / path).read_text()
+        return self.run("git", "show", f"{self.refs()[experiment]}:{path}")
 
     def set(self, **sections: dict) -> None:
         """Change values of params.yaml; nested dicts are merged."""
@@ -78,9 +114,19 @@ def merged(values: dict, changes: dict) -> dict:
     return result
 
 
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory):
-    clone = Clone(tmp_path_factory.mktemp("clone"))
+def shrunk(path: Path) -> Clone:
+    clone = Clone(path)
     clone.set(**SHRUNK)
     clone.run("git", "commit", "-qam", "shrunk")
     return clone
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory):
+    return shrunk(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="module")
+def fresh_clone(tmp_path_factory):
+    """A clone that one test module has for itself."""
+    return shrunk(tmp_path_factory.mktemp("clone"))

@@ -132,19 +132,19 @@ def test_baseline_parameter_reruns_the_baseline_and_the_comparison_only(built):
 def test_head_parameter_reruns_neither_ingest_nor_embed(built):
     printed = built.run("dvc", "exp", "run", "-n", "wide", "-S", "train.hidden=[8]")
     assert built.stages_run(printed) == ["train", "evaluate", "compare"]
-    (image,) = runs(built, experiment="wide", kind="model")
+    (image,) = runs(built, experiment="wide", row="image")
     assert image.data.params["train.hidden"] == "[8]"
 
 
 def test_number_in_exponent_notation_arrives_as_a_number(built):
     built.run("dvc", "exp", "run", "-n", "slow", "-S", "train.learning_rate=1e-5")
-    (image,) = runs(built, experiment="slow", kind="model")
+    (image,) = runs(built, experiment="slow", row="image")
     assert float(image.data.params["train.learning_rate"]) == 1e-5
 
 
 def test_experiment_in_a_temporary_copy_is_recorded_in_the_repository(built):
     built.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "train.weight_decay=0.5")
-    (image,) = runs(built, experiment="apart", kind="model")
+    (image,) = runs(built, experiment="apart", row="image")
     assert image.info.artifact_uri.startswith(f"file://{built.path}/mlartifacts")
 
 

@@ -1,0 +1,148 @@
+"""A sweep: named experiments from a short file, run and listed: `make sweep FILE=…`.
+
+Experiments of the sweep that DVC has already are not run again, so that a sweep that was stopped
+goes on, and one can be made larger.
+"""
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deepfake import params
+from deepfake.errors import PipelineError, command
+from tools import sync
+
+_POLL_SECONDS = 3.0
+_LOWER_IS_BETTER = ("log_loss", "brier", "eer", "ece")
+
+
+class Sweep(BaseModel):
+    """What a sweep's file says; every key of `grid` and `experiments` is one of `params.yaml`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
+    sort: Annotated[str, Field(pattern=r"^(image|baseline)\.valid\.\w+$")]
+    jobs: Annotated[int, Field(ge=1, le=64)] = 1
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    experiments: list[dict[str, Any]] = []
+
+    def overrides(self) -> list[dict[str, Any]]:
+        """The changes to `params.yaml` of each experiment, in order."""
+        combinations = itertools.product(*self.grid.values()) if self.grid else []
+        grid = [dict(zip(self.grid, values, strict=True)) for values in combinations]
+        return grid + self.experiments
+
+
+@command
+def main() -> None:
+    sweep = read(Path(sys.argv[1]))
+    named = {
+        f"{sweep.name}-{number:02d}": overrides
+        for number, overrides in enumerate(sweep.overrides(), start=1)
+    }
+    _refuse_unusable(named)
+    known = dict(sync.experiments())
+    for name, overrides in named.items():
+        if name not in known:
+            changes = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+            _dvc("exp", "run", "--queue", "-n", name, *(f"-S{change}" for change in changes))
+    _run([name for name in named if name not in known], sweep.jobs)
+    sync.main()
+    print(table(sweep, named))
+
+
+def read(path: Path) -> Sweep:
+    """Raises `PipelineError` where the file is not a sweep."""
+    try:
+        return Sweep.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise PipelineError(f"{path} is not a sweep: {error}") from None
+
+
+def _refuse_unusable(named: dict[str, dict[str, Any]]) -> None:
+    """Check every experiment's parameters before the first is queued."""
+    for name, overrides in named.items():
+        values = params.load().model_dump(mode="json")
+        for key, value in overrides.items():
+            *sections, last = key.split(".")
+            section: Any = values
+            for part in sections:
+                section = section.get(part)
+                if not isinstance(section, dict):
+                    raise PipelineError(f"{name}: params.yaml has no {key}")
+            section[last] = value
+        params.validate(values, origin=name)
+
+
+def _run(names: list[str], jobs: int) -> None:
+    """Work the queue off; returns when none of `names` is waiting or running."""
+    if not names:
+        return
+    _dvc("queue", "start", "-j", str(jobs))
+    states: dict[str, str] = {}
+    while True:
+        now = _states(names)
+        for name in names:
+            if now.get(name) != states.get(name):
+                print(f"{name}: {now.get(name, 'Queued').lower()}", flush=True)
+        states = now
+        if all(states.get(name) in ("Success", "Failed") for name in names):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _states(names: list[str]) -> dict[str, str]:
+    """Queued, Running, Success or Failed, as `dvc queue status` has it."""
+    found = {}
+    for line in _dvc("queue", "status").splitlines():
+        fields = line.split()
+        for name in set(fields) & set(names):
+            found[name] = fields[-1]
+    return found
+
+
+def table(sweep: Sweep, named: dict[str, dict[str, Any]]) -> str:
+    """The experiments as a Markdown table, the best on `valid` first."""
+    model, split, metric = sweep.sort.split(".")
+    rows = []
+    revisions = dict(sync.experiments())
+    for name, overrides in named.items():
+        value = None
+        if name in revisions:
+            text = subprocess.run(
+                ["git", "show", f"{revisions[name]}:metrics/{model}.json"],
+                capture_output=True, text=True, check=True,
+            ).stdout  # fmt: skip
+            value = json.loads(text)[split][metric]
+        rows.append((value, name, overrides))
+    sign = 1 if metric in _LOWER_IS_BETTER else -1
+    rows.sort(key=lambda row: (row[0] is None, sign * (row[0] or 0), row[1]))
+    keys = list(dict.fromkeys(key for overrides in named.values() for key in overrides))
+    lines = [
+        f"| experiment | {sweep.sort} | {' | '.join(keys)} |",
+        "|---|---:|" + "---|" * len(keys),
+    ]
+    for value, name, overrides in rows:
+        shown = "failed" if value is None else f"{value:.4f}"
+        cells = [json.dumps(overrides[key]) if key in overrides else "" for key in keys]
+        lines.append(f"| {name} | {shown} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _dvc(*arguments: str) -> str:
+    done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PipelineError(f"dvc {' '.join(arguments)} failed:\n{done.stderr.strip()}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Bring MLflow up to date with DVC: `make sync`.
+
+Needed where no stage ran, so that none could write: an experiment whose every stage DVC restored
+from its cache, or `dvc exp apply`. Also delivers what could not be logged and marks the runs of
+killed processes. Doing it again changes nothing.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepfake import SPLITS, lineage, params, rows, tracking
+from deepfake.errors import PipelineError, command
+
+_EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
+# All that a row is written from, besides what git has.
+NEEDED = (
+    "data/models",
+    "data/predictions",
+    "data/metadata",
+    *(f"data/embeddings/{split}.csv" for split in SPLITS),
+    "metrics",
+    "plots",
+)
+
+
+@command
+def main() -> None:
+    settings = params.load()
+    try:
+        delivered = tracking.tidy(settings.tracking)
+        written = [*_experiments(), *_workspace(settings)]
+    except PipelineError:
+        raise
+    except Exception as error:
+        raise PipelineError(
+            f"the store cannot be written: {tracking.without_password(str(error))}"
+        ) from None
+    print(f"delivered {delivered} runs that had been kept")
+    for line in written:
+        print(line)
+    print(f"wrote {len(written)} rows" if written else "every experiment has its two rows")
+
+
+def experiments(root: Path = Path()) -> list[tuple[str, str]]:
+    """Name and revision of every experiment that DVC keeps."""
+    listed = _git(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
+    found = []
+    for line in listed.splitlines():
+        name, _, revision = line.rpartition(" ")
+        if match := _EXPERIMENT.fullmatch(name):
+            found.append((match[3], revision))
+    return found
+
+
+def _experiments() -> Iterator[str]:
+    for name, revision in experiments():
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            for file in ("params.yaml", "dvc.lock"):
+                (root / file).write_text(_git(Path(), "show", f"{revision}:{file}"))
+            origin = {
+                **lineage.place(),
+                "experiment": name,
+                "git_revision": revision,  # DVC's commit of the experiment has its parameters
+                "git_dirty": "false",
+                "process": lineage.process(),
+            }
+            try:
+                settings = params.load(root / "params.yaml")
+                if not _complete(settings, origin, root):
+                    _fetch(root, revision)
+                    for row in rows.ensure(root, settings, origin):
+                        yield f"{name}: {row}"
+            except (PipelineError, FileNotFoundError) as error:
+                # Made by other code, or its outputs are no longer in the cache.
+                print(f"warning: {name} has to do without: {error}", file=sys.stderr)
+
+
+def _complete(settings: params.Params, origin: dict[str, str], root: Path) -> bool:
+    digests = {name: lineage.lock_digest(root, rows.ANCESTRY[name]) for name in rows.PARTS}
+    return all(
+        digest is not None and rows.is_current(settings, origin, name, digest)
+        for name, digest in digests.items()
+    )
+
+
+def _fetch(root: Path, revision: str) -> None:
+    """Put the outputs of a revision into `root`, from git and DVC's cache."""
+    from dvc.api import DVCFileSystem
+
+    with DVCFileSystem(".", rev=revision) as source:
+        for path in NEEDED:
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.get(path, str(target), recursive=source.isdir(path))
+
+
+def _workspace(settings: params.Params) -> Iterator[str]:
+    """The rows of what is in the workspace, unless an experiment has them: one applied, say."""
+    from dvc.repo import Repo
+
+    place = lineage.place()
+    for name in rows.PARTS:
+        digest = lineage.lock_digest(Path(), rows.ANCESTRY[name])
+        if digest is None or tracking.find(
+            settings.tracking, **place, row=name, current="true", dvc_lock=digest
+        ):
+            continue
+        with Repo() as repository:
+            if repository.status():
+                print("the workspace is not as dvc.lock has it: run `dvc repro`", file=sys.stderr)
+                return
+        for row in rows.ensure(Path(), settings):
+            yield f"workspace: {row}"
+        return
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise FileNotFoundError(done.stderr.strip())
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Rebuild everything twice and compare every byte: `make verify`.
+
+Two fresh clones of the last commit, in folders of different names and with different hash seeds
+and time zones, each run the whole pipeline with a DVC cache of its own. `--tolerance` is for
+another machine, whose arithmetic rounds differently: one clone is run, and its metrics are compared
+with the committed ones.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepfake import params
+from deepfake.errors import PipelineError, command
+from deepfake.files import sha256_file
+
+METRICS = ("metrics/baseline.json", "metrics/image.json", "metrics/comparison.json")
+_SURROUNDINGS = (
+    ("first", {"PYTHONHASHSEED": "1", "TZ": "UTC"}),
+    ("a second/place", {"PYTHONHASHSEED": "4242", "TZ": "Asia/Kolkata"}),
+)
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make verify", description=__doc__)
+    parser.add_argument("-S", action="append", default=[], metavar="KEY=VALUE", dest="changes")
+    parser.add_argument("--tolerance", type=float, help="compare metrics, not bytes")
+    arguments = parser.parse_args()
+    if _git("status", "--porcelain"):
+        print("note: what is verified is the last commit, without the changes in the tree")
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.tolerance is not None:
+            rebuilt = build(Path(folder), *_SURROUNDINGS[0], arguments.changes)
+            agree = compare_metrics(rebuilt, Path.cwd(), arguments.tolerance)
+        else:
+            clones = [build(Path(folder), *where, arguments.changes) for where in _SURROUNDINGS]
+            agree = compare_outputs(*clones)
+    if not agree:
+        sys.exit(1)
+
+
+def build(folder: Path, name: str, environment: dict[str, str], changes: list[str]) -> Path:
+    """Clone the repository, run the pipeline in the clone, and return where it is."""
+    clone = folder / name
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    _git("clone", "--quiet", "--no-hardlinks", str(Path.cwd()), str(clone))
+    (clone / "dvc.lock").unlink(missing_ok=True)  # nothing may pass for done
+    change(clone / "params.yaml", changes)
+    params.load(clone / "params.yaml")
+    left_out = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
+    inherited = {key: value for key, value in os.environ.items() if key not in left_out}
+    if home := inherited.get("KERAS_HOME"):
+        inherited["KERAS_HOME"] = str(Path(home).resolve())
+    print(f"running the pipeline in {clone}", flush=True)
+    done = subprocess.run(
+        ["dvc", "repro"], cwd=clone, env={**inherited, **environment}, check=False
+    )
+    if done.returncode:
+        raise PipelineError(f"the pipeline failed in {clone}")
+    return clone
+
+
+def change(path: Path, changes: list[str]) -> None:
+    """Set `key=value` pairs, as `dvc exp run -S` takes them, in a file of parameters."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for item in changes:
+        key, equals, text = item.partition("=")
+        *sections, last = key.split(".")
+        section = values
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not equals or not isinstance(section, dict) or last not in section:
+            raise PipelineError(f"-S {item}: expected KEY=VALUE with a key of params.yaml")
+        value = yaml.safe_load(text)
+        if key == "data.folder.path":
+            value = str(Path(value).resolve())
+        section[last] = value
+    if changes:
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def outputs(clone: Path) -> list[Path]:
+    """Every file that the pipeline writes, and `dvc.lock`, relative to the clone."""
+    stages = yaml.safe_load((clone / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    files = [Path("dvc.lock")]
+    for stage in stages.values():
+        for item in stage["outs"]:
+            path = clone / (item if isinstance(item, str) else next(iter(item)))
+            inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+            files += [file.relative_to(clone) for file in inside if file.is_file()]
+    return files
+
+
+def compare_outputs(first: Path, second: Path) -> bool:
+    """Print a table of what agrees; returns whether everything does."""
+    here, there = outputs(first), outputs(second)
+    differing = []
+    print("| output | bytes | agrees |\n|---|---:|---|")
+    for path in sorted({*here, *there}):
+        if path not in here or path not in there:
+            size, verdict = 0, "no: only one run wrote it"
+        else:
+            size = (first / path).stat().st_size
+            same = sha256_file(first / path) == sha256_file(second / path)
+            verdict = "yes" if same else f"no: {difference(first / path, second / path)}"
+        differing += [path] if verdict != "yes" else []
+        print(f"| {path} | {size:,} | {verdict} |")
+    total = len({*here, *there})
+    print(f"{total - len(differing)} of {total} files agree, byte for byte")
+    return not differing
+
+
+def difference(first: Path, second: Path) -> str:
+    """Where two files first differ: the line of a text, the byte of anything else."""
+    a, b = first.read_bytes(), second.read_bytes()
+    at = next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
+    if first.suffix in (".json", ".csv", ".lock", ".md", ".txt"):
+        line = a[:at].count(b"\n")
+        shown = [(text.splitlines()[line : line + 1] or [b""])[0].decode() for text in (a, b)]
+        return f"line {line + 1}: `{shown[0].strip()}` and `{shown[1].strip()}`"
+    return f"byte {at:,}"
+
+
+def compare_metrics(rebuilt: Path, committed: Path, tolerance: float) -> bool:
+    """Print the largest difference of each file; returns whether all are within `tolerance`."""
+    worst = 0.0
+    print("| metrics | largest difference | where |\n|---|---:|---|")
+    for name in METRICS:
+        mine, theirs = (
+            _numbers(json.loads((root / name).read_text())) for root in (rebuilt, committed)
+        )
+        if mine.keys() != theirs.keys():
+            raise PipelineError(f"{name} has other keys than the committed one")
+        apart = {key: abs(mine[key] - theirs[key]) for key in mine}
+        key = max(apart, key=lambda key: apart[key])
+        worst = max(worst, apart[key])
+        print(f"| {name} | {apart[key]:.6f} | {key} |")
+    agree = worst <= tolerance
+    print(f"the largest difference is {worst:.6f}: {'within' if agree else 'beyond'} {tolerance}")
+    return agree
+
+
+def _numbers(value: Any, prefix: str = "") -> dict[str, float]:
+    if isinstance(value, dict):
+        parts = [_numbers(item, f"{prefix}{key}.") for key, item in value.items()]
+        return {key: number for part in parts for key, number in part.items()}
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {prefix.rstrip("."): float(value)} if number else {}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PipelineError(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
