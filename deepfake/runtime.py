@@ -59,12 +59,12 @@ def quiet() -> Iterator[None]:
             os.close(copy)
 
 
-def start(*, seed: int, precision: str) -> Hardware:
+def start(*, seed: int, precision: str, deterministic: bool = True) -> Hardware:
     """Import TensorFlow, seed every generator, make ops deterministic, choose the precision.
 
     `precision` is `auto` or a Keras policy. `auto` is mixed_float16 on a GPU that has tensor
     cores (compute capability 7 and later) and float32 elsewhere, so that every CPU computes
-    alike.
+    alike. `deterministic=False` is for measuring what determinism costs.
     """
     home = os.environ.get("KERAS_HOME")
     if home:  # Keras reads it at import, from the working directory.
@@ -86,6 +86,7 @@ def start(*, seed: int, precision: str) -> Hardware:
             "use auto, float32 or mixed_bfloat16"
         )
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Hardware(str(details.get("device_name", "CPU")), cores or 1, precision)

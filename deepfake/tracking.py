@@ -32,6 +32,7 @@ from deepfake.runtime import quiet, repository
 Kind = Literal["data", "model"]
 Operation = dict[str, Any]
 _PARAM_LENGTH = 500
+_STORE_PACKAGES = ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3", "alembic")
 _CONTEXT = "mlflow.data.context"  # the tag by which the UI shows what an input was used for
 
 
@@ -438,6 +439,18 @@ def attempt(write: Callable[[], Any], settings: TrackingParams) -> None:
         _could_not_log(error, settings.policy)
 
 
+@contextmanager
+def required() -> Iterator[None]:
+    """What the store, the network or the disk raises in the block becomes a `PipelineError`."""
+    try:
+        yield
+    except Exception as error:
+        package = type(error).__module__.partition(".")[0]
+        if not isinstance(error, OSError) and package not in _STORE_PACKAGES:
+            raise
+        raise _failure(error) from None
+
+
 def find(settings: TrackingParams, **tags: str) -> list[Found]:
     """The runs with these tags, the newest first."""
     return list(_search(_experiment(settings.experiment), tags))
@@ -488,11 +501,15 @@ def _alive(identity: str) -> bool:
 
 
 def _could_not_log(error: Exception, policy: str) -> None:
-    reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
-    message = f"the run could not be logged to {without_password(_uri())}: {reason}"
+    failure = _failure(error)
     if policy == "required":
-        raise PipelineError(f"{message} (tracking.policy is `required`)") from None
-    print(f"warning: {message}; the stage's own outputs are not affected", file=sys.stderr)
+        raise PipelineError(f"{failure} (tracking.policy is `required`)") from None
+    print(f"warning: {failure}; the stage's own outputs are not affected", file=sys.stderr)
+
+
+def _failure(error: Exception) -> PipelineError:
+    reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
+    return PipelineError(f"the run could not be logged to {without_password(_uri())}: {reason}")
 
 
 def _uri() -> str:
@@ -516,6 +533,7 @@ def _mlflow() -> Any:
     """MLflow, quiet and pointed at the store."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     # A server that is down is told soon; what is meant for it is kept.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")

@@ -351,7 +351,7 @@ def fine_tune(
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
-    step = _compiled_step(
+    step = compiled_step(
         backbone_features, head, optimizer, variables, class_weight, params.weight_decay, image_size
     )
     augment = Augmentation(**chosen.augment.model_dump())
@@ -400,7 +400,7 @@ def _set_rate(optimizer: Any, rate: float) -> None:
     getattr(optimizer, "inner_optimizer", optimizer).learning_rate.assign(rate)
 
 
-def _compiled_step(
+def compiled_step(
     backbone_features: Any,
     head: Any,
     optimizer: Any,

@@ -423,3 +423,147 @@ def test_four_processes_may_open_a_fresh_store_at_once(
     assert {r.data.tags["stage"] for r in recorded(repository)} == {
         f"stage{number}" for number in range(4)
     }
+
+
+def outbox(root: Path) -> list[Path]:
+    return sorted((root / "cache" / "outbox").glob("[0-9]*"))
+
+
+def write_everything(record: tracking.Run) -> None:
+    Path("plots").mkdir(exist_ok=True)
+    Path("plots/a.csv").write_text("1")
+    record.params({"train.epochs": 3})
+    for epoch, loss in ((1, 0.7), (2, 0.5)):
+        record.metrics({"loss": loss}, epoch)
+    record.files(["plots"], "plots")
+    record.text("text", "lineage/note.txt")
+    table = pd.DataFrame({"label": [0, 1], "bytes": [10, 20]})
+    record.data(table, "metadata-train", "train", "data/metadata")
+    record.sklearn_model(LogisticRegression().fit(table[["bytes"]], [0, 1]), table[["bytes"]])
+    record.tags({"model_sha256": "aa"})
+    record.current()
+
+
+def assert_everything(root: Path, found: Any) -> None:
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"train.epochs": "3"}
+    history = client(root).get_metric_history(found.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.7), (2, 0.5)]
+    files = Path(client(root).download_artifacts(found.info.run_id, ""))
+    assert (files / "plots" / "a.csv").read_text() == "1"
+    assert (files / "lineage" / "note.txt").read_text() == "text"
+    assert [item.dataset.name for item in found.inputs.dataset_inputs] == ["metadata-train"]
+    assert len(found.outputs.model_outputs) == 1
+    loaded = mlflow.sklearn.load_model(f"runs:/{found.info.run_id}/model")
+    assert loaded.predict(pd.DataFrame({"bytes": [10, 20]})).shape == (2,)
+    assert found.data.tags["current"] == "true"
+
+
+def test_what_nobody_took_is_kept_and_delivered_by_the_next_run(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    with tracking.run(BEST_EFFORT, stage="train", kind="model", name="image") as record:
+        write_everything(record)
+    assert "the next run, or `make sync`, delivers it" in capsys.readouterr().err
+    assert len(outbox(store)) == 1
+    shutil.rmtree("plots")  # the workspace moves on
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
+    with run():
+        pass
+    assert outbox(store) == []
+    kept, later = recorded(store)
+    assert kept.info.start_time < later.info.start_time
+    assert_everything(store, kept)
+
+
+def test_training_and_evaluation_that_were_both_kept_become_one_run(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    trained("aa", BEST_EFFORT)
+    with tracking.run(
+        BEST_EFFORT, stage="evaluate", kind="model", name="image", model_sha256="aa"
+    ) as record:
+        record.metrics({"test_roc_auc": 0.9})
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracking.tidy(BEST_EFFORT) == 2
+    (only,) = recorded(store)
+    assert only.data.tags["stage"] == "train, evaluate"
+    assert only.data.metrics == {"test_roc_auc": 0.9}
+
+
+@pytest.mark.parametrize("operations", range(10))
+def test_a_store_that_fails_at_any_moment_gets_the_whole_run_later_and_once(
+    store: Path, monkeypatch: pytest.MonkeyPatch, operations: int
+) -> None:
+    apply, done = tracking._apply, []
+
+    def failing(*arguments: Any) -> None:
+        done.append(arguments)
+        if len(done) == operations + 1:
+            raise ConnectionError("the server went down")
+        apply(*arguments)
+
+    monkeypatch.setattr(tracking, "_apply", failing)
+    with tracking.run(BEST_EFFORT, stage="train", kind="model", name="image") as record:
+        write_everything(record)
+    assert len(outbox(store)) == 1
+    monkeypatch.setattr(tracking, "_apply", apply)
+    assert tracking.tidy(BEST_EFFORT) == 1
+    assert tracking.tidy(BEST_EFFORT) == 0
+    (only,) = recorded(store)
+    assert_everything(store, only)
+
+
+def test_a_run_that_is_required_is_not_kept(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    with pytest.raises(PipelineError), run():
+        pass
+    assert outbox(repository) == []
+
+
+def test_one_row_of_a_name_is_current_for_each_experiment(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for experiment, name in (("a", "image"), ("a", "image"), ("a", "baseline"), ("b", "image")):
+        monkeypatch.setenv("DVC_EXP_NAME", experiment)
+        with tracking.run(REQUIRED, stage="train", kind="model", name=name) as record:
+            record.current()
+    assert [found.data.tags["current"] for found in recorded(store)] == [
+        "false",
+        "true",
+        "true",
+        "true",
+    ]
+
+
+DIE = """
+import os, signal
+from deepfake import tracking
+from deepfake.params import TrackingParams
+settings = TrackingParams(experiment="faces", policy="required")
+with tracking.run(settings, stage="train", kind="model") as record:
+    record.metrics({"number": 1})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_the_run_of_a_killed_process_is_marked_and_one_that_goes_on_is_not(
+    store: Path, python: Callable[..., tuple[list[str], dict[str, str]]]
+) -> None:
+    command, environment = python(DIE, DVC_ROOT=str(store))
+    assert subprocess.run(command, env=environment, timeout=300).returncode == -9
+    assert recorded(store)[0].info.status == "RUNNING"
+    with run():
+        with run():
+            pass
+        assert [found.info.status for found in recorded(store)] == [
+            "KILLED",
+            "RUNNING",
+            "FINISHED",
+        ]

@@ -19,7 +19,8 @@ def main() -> None:
     if not path.is_file():
         raise PipelineError(f"{path} is not a file: name a model, such as data/models/image.keras")
     digest = sha256_file(path)
-    found = tracking.find(params.load().tracking, model_sha256=digest)
+    with tracking.required():
+        found = tracking.find(params.load().tracking, model_sha256=digest)
     print(f"{path}: SHA-256 {digest}")
     if not found:
         raise PipelineError("no run has this model; if DVC restored it, run `make sync`")

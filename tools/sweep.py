@@ -48,13 +48,11 @@ def main() -> None:
         f"{sweep.name}-{number:02d}": overrides
         for number, overrides in enumerate(sweep.overrides(), start=1)
     }
-    _refuse_unusable(named)
+    refuse_unusable(named)
     known = dict(sync.experiments())
-    for name, overrides in named.items():
-        if name not in known:
-            changes = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-            _dvc("exp", "run", "--queue", "-n", name, *(f"-S{change}" for change in changes))
-    _run([name for name in named if name not in known], sweep.jobs)
+    missing = {name: overrides for name, overrides in named.items() if name not in known}
+    _queue(missing)
+    _run(list(missing), sweep.jobs)
     sync.main()
     print(table(sweep, named))
 
@@ -67,7 +65,7 @@ def read(path: Path) -> Sweep:
         raise PipelineError(f"{path} is not a sweep: {error}") from None
 
 
-def _refuse_unusable(named: dict[str, dict[str, Any]]) -> None:
+def refuse_unusable(named: dict[str, dict[str, Any]]) -> None:
     """Check every experiment's parameters before the first is queued."""
     for name, overrides in named.items():
         values = params.load().model_dump(mode="json")
@@ -80,6 +78,18 @@ def _refuse_unusable(named: dict[str, dict[str, Any]]) -> None:
                     raise PipelineError(f"{name}: params.yaml has no {key}")
             section[last] = value
         params.validate(values, origin=name)
+
+
+def _queue(missing: dict[str, dict[str, Any]]) -> None:
+    """Queue experiments, unless they wait from a sweep that was stopped; failed ones anew."""
+    states = _states(list(missing))
+    for name, overrides in missing.items():
+        if states.get(name) in ("Queued", "Running"):
+            continue
+        if name in states:
+            _dvc("queue", "remove", name)
+        changes = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+        _dvc("exp", "run", "--queue", "-n", name, *(f"-S{change}" for change in changes))
 
 
 def _run(names: list[str], jobs: int) -> None:

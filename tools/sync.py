@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from deepfake import SPLITS, lineage, params, rows, tracking
@@ -30,15 +31,9 @@ NEEDED = (
 @command
 def main() -> None:
     settings = params.load()
-    try:
+    with tracking.required():
         delivered = tracking.tidy(settings.tracking)
         written = [*_experiments(), *_workspace(settings)]
-    except PipelineError:
-        raise
-    except Exception as error:
-        raise PipelineError(
-            f"the store cannot be written: {tracking.without_password(str(error))}"
-        ) from None
     print(f"delivered {delivered} runs that had been kept")
     for line in written:
         print(line)
@@ -92,7 +87,7 @@ def _fetch(root: Path, revision: str) -> None:
     """Put the outputs of a revision into `root`, from git and DVC's cache."""
     from dvc.api import DVCFileSystem
 
-    with DVCFileSystem(".", rev=revision) as source:
+    with closing(DVCFileSystem(".", rev=revision)) as source:
         for path in NEEDED:
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,23 +95,27 @@ def _fetch(root: Path, revision: str) -> None:
 
 
 def _workspace(settings: params.Params) -> Iterator[str]:
-    """The rows of what is in the workspace, unless an experiment has them: one applied, say."""
+    """The rows of what is in the workspace, unless an experiment has both: one applied, say."""
     from dvc.repo import Repo
 
-    place = lineage.place()
-    for name in rows.PARTS:
-        digest = lineage.lock_digest(Path(), rows.ANCESTRY[name])
-        if digest is None or tracking.find(
-            settings.tracking, **place, row=name, current="true", dvc_lock=digest
-        ):
-            continue
-        with Repo() as repository:
-            if repository.status():
-                print("the workspace is not as dvc.lock has it: run `dvc repro`", file=sys.stderr)
-                return
-        for row in rows.ensure(Path(), settings):
-            yield f"workspace: {row}"
+    having = [_having(settings, name) for name in rows.PARTS]
+    if None in having or set.intersection(*(names for names in having if names is not None)):
         return
+    with Repo() as repository:
+        if repository.status():
+            print("the workspace is not as dvc.lock has it: run `dvc repro`", file=sys.stderr)
+            return
+    for row in rows.ensure(Path(), settings):
+        yield f"workspace: {row}"
+
+
+def _having(settings: params.Params, name: str) -> set[str] | None:
+    """The experiments whose row `name` is of the workspace's outputs; None: there are none."""
+    digest = lineage.lock_digest(Path(), rows.ANCESTRY[name])
+    if digest is None:
+        return None
+    wanted = {**lineage.place(), "row": name, "current": "true", "dvc_lock": digest}
+    return {found.tags["experiment"] for found in tracking.find(settings.tracking, **wanted)}
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -57,7 +57,9 @@ def assert_rows(clone, name, client=None, parameters=()):
         assert client.download_artifacts(run_id, "predictions")
         (logged,) = run.outputs.model_outputs
         assert client.get_logged_model(logged.model_id).source_run_id == run_id
-        assert "MLmodel" in os.listdir(client.download_artifacts(run_id, "model"))
+        mlflow.set_tracking_uri(client.tracking_uri)
+        model_files = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model")
+        assert "MLmodel" in os.listdir(model_files)
     history = client.get_metric_history(found["image"].info.run_id, "training_valid_roc_auc")
     assert [point.step for point in history] == list(range(1, len(history) + 1))
     for key, value in dict(parameters).items():
@@ -152,7 +154,7 @@ def test_killed(made):
         time.sleep(0.5)
     for child in made.children(process, "stages.train"):
         child.send_signal(signal.SIGKILL)
-    process.wait(timeout=120)
+    process.communicate()
     (run,) = search(store(made), "tags.experiment = 'killed' and tags.stage = 'train'")
     assert run.info.status == "RUNNING"
     made.run("git", "checkout", "-q", ".")
