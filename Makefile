@@ -48,7 +48,7 @@ verify: install ## rebuild twice in fresh clones, compare every byte (SET="key=v
 	python -m tools.verify $(foreach item,$(SET),-S '$(item)') $(if $(TOLERANCE),--tolerance $(TOLERANCE))
 
 test: install lint ## run every check and test, as CI does
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install ## run the tests that need no training
 	$(BIN)/python -m pytest -m "not slow"

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import pytest
+import yaml
 
 from deepfake.comparison import LOSSES, of_chance, side_by_side, verdict
 from deepfake.report import markdown
@@ -92,6 +93,12 @@ def facts() -> dict[str, Any]:
             "fine_tune": {"epochs": 0, "best_epoch": 0, "valid_roc_auc": 0.0, "kept": False},
         },
         "comparison": {"test": side_by_side(BASELINE, IMAGE)},
+        "params": {
+            "seed": 7,
+            "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},
+            "train": {"hidden": [128]},
+            "tracking": {"experiment": "not a matter of results"},
+        },
     }
 
 
@@ -150,6 +157,16 @@ def test_the_report_tells_what_became_of_fine_tuning() -> None:
     text = markdown(**given)
     assert "none better on `valid` than the head" in text
     assert "0.8765" not in text
+
+
+def test_the_report_has_the_parameters_that_results_depend_on() -> None:
+    text = markdown(**facts())
+    block = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert block == {
+        "seed": 7,
+        "data": {"source": "sample", "sample": {"size": 192}},
+        "train": {"hidden": [128]},
+    }
 
 
 def test_the_report_leaves_its_arguments_as_they_were() -> None:

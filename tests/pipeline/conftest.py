@@ -1,6 +1,8 @@
 """A clone of this project with the pipeline shrunk, so that real `dvc` runs it in a minute."""
 
+import copy
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +132,25 @@ def clone(tmp_path_factory):
 def fresh_clone(tmp_path_factory):
     """A clone that one test module has for itself."""
     return shrunk(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="session")
+def computed(tmp_path_factory):
+    """A clone after its first run, committed; to be copied."""
+    clone = shrunk(tmp_path_factory.mktemp("computed"))
+    clone.run("dvc", "repro")
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "first run")
+    for name in ("mlartifacts", "cache"):
+        shutil.rmtree(clone.path / name)
+    (clone.path / "mlflow.db").unlink()
+    return clone
+
+
+@pytest.fixture(scope="module")
+def computed_clone(computed, tmp_path_factory):
+    """A clone with everything computed once and no store, that one test module has for itself."""
+    clone = copy.copy(computed)
+    clone.path = tmp_path_factory.mktemp("copy") / "clone"
+    shutil.copytree(computed.path, clone.path, symlinks=True)
+    return clone

@@ -16,20 +16,20 @@ SECONDS = 6.0  # a stage of the shrunk pipeline takes about so long, its imports
 
 
 @pytest.fixture(scope="module")
-def made(fresh_clone):
-    fresh_clone.run("dvc", "repro")
-    return fresh_clone
+def made(computed_clone):
+    return computed_clone
 
 
 def forget(clone, stage):
-    """Make DVC run a stage again, from nothing."""
+    """Make DVC run a stage again: as if its outputs had never been right, nor kept."""
     lock = clone.path / "dvc.lock"
     values = yaml.safe_load(lock.read_text())
-    for item in values["stages"].pop(stage)["outs"]:
+    for item in values["stages"][stage]["outs"]:
         path = clone.path / item["path"]
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+        item["md5"] = "0" * 32
     lock.write_text(yaml.safe_dump(values, sort_keys=False))
-    shutil.rmtree(clone.path / ".dvc/cache/runs")
+    shutil.rmtree(clone.path / ".dvc/cache/runs", ignore_errors=True)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -22,15 +22,8 @@ SECONDS = 900
 
 
 @pytest.fixture(scope="module")
-def ready(fresh_clone):
-    """A clone with everything computed once, and no store."""
-    fresh_clone.run("dvc", "repro")
-    fresh_clone.run("git", "add", "-A")
-    fresh_clone.run("git", "commit", "-qm", "first run")
-    for path in ("mlflow.db", "mlartifacts", "cache"):
-        path = fresh_clone.path / path
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return fresh_clone
+def ready(computed_clone):
+    return computed_clone
 
 
 def queue(clone, prefix, **environment):
