@@ -8,6 +8,7 @@ import itertools
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,10 +149,15 @@ def table(sweep: Sweep, named: dict[str, dict[str, Any]]) -> str:
 
 
 def _dvc(*arguments: str) -> str:
-    done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PipelineError(f"dvc {' '.join(arguments)} failed:\n{done.stderr.strip()}")
-    return done.stdout
+    """Run `dvc` and return what it prints."""
+    # Files, not pipes: the workers of the queue inherit them and live on.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        done = subprocess.run(["dvc", *arguments], stdout=output, stderr=errors, check=False)
+        output.seek(0)
+        errors.seek(0)
+        if done.returncode:
+            raise PipelineError(f"dvc {' '.join(arguments)} failed:\n{errors.read().strip()}")
+        return output.read()
 
 
 if __name__ == "__main__":

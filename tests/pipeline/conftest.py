@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -41,15 +42,19 @@ class Clone:
 
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Run a command in the clone; returns what it printed, standard error last."""
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env=self.environment(**environment),
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        printed = done.stdout + done.stderr
+        # A file, not a pipe: workers of DVC's queue inherit it and live on.
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            done = subprocess.run(
+                command,
+                cwd=self.path,
+                env=self.environment(**environment),
+                stdout=output,
+                stderr=errors,
+                stdin=subprocess.DEVNULL,
+            )
+            output.seek(0)
+            errors.seek(0)
+            printed = output.read() + errors.read()
         assert (done.returncode != 0) == fails, printed
         return printed
 
