@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from deepfake import backbone, model, params, runtime, training
+from deepfake.head import Head
 
 BATCH, SIZE, WARM_UP, STEPS = 16, 256, 3, 10
 
@@ -26,7 +27,8 @@ def seconds_per_step(deterministic: bool) -> float:
     network = backbone.initial("random", 1.0)[0]
     features = backbone.features(network, settings.embed.layers, settings.embed.statistics, SIZE)
     dimensions = features.output_shape[-1]
-    head = model.head(np.zeros(dimensions, "f"), np.ones(dimensions, "f"), [], 0.0)
+    moments = np.zeros(dimensions, "f"), np.ones(dimensions, "f")
+    head = model.keras_head(Head.create(*moments, [], np.random.default_rng(0)), 0.0)
     trunk = features.get_layer("mobilenet_v2")
     variables = training.trainable_from(trunk, settings.train.fine_tune.from_layer)
     variables += head.trainable_variables

@@ -124,12 +124,13 @@ def features(
     model: Any,
     layers: Sequence[str],
     statistics: Sequence[str],
-    image_size: int,
+    image_size: int | None,
     scales: Sequence[float] = (1.0,),
 ) -> Any:
     """A Keras model from float32 pixels (batch, image_size, image_size, 3) in [0, 255] to float32
     features (batch, d): for each scale in turn, the picture resized to `scale * image_size`; for
-    each layer; for each statistic; one value a channel.
+    each layer; for each statistic; one value a channel. Without `image_size`, of pictures of any
+    size, in one scale.
 
     `mean` and `std` are over the picture's positions, computed in float32 (global texture
     statistics, in the spirit of Gram-Net, Liu et al. 2020, arXiv 2002.00133). Only what lies
@@ -148,8 +149,10 @@ def features(
     )
     parts = []
     for scale in scales:
-        size = round(scale * image_size)
-        outputs = trunk(scaled if size == image_size else resized(scaled, size), training=False)
+        smaller = scaled
+        if image_size and round(scale * image_size) != image_size:
+            smaller = resized(scaled, round(scale * image_size))
+        outputs = trunk(smaller, training=False)
         for output in outputs if isinstance(outputs, list | tuple) else [outputs]:
             parts += [_statistic(name, output) for name in statistics]
     joined = ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]

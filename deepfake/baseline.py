@@ -15,11 +15,6 @@ from deepfake import metadata
 from deepfake.params import BaselineParams
 
 
-def varying(table: pd.DataFrame) -> list[str]:
-    """The feature columns that are not the same for every picture, in the order of `FEATURES`."""
-    return [name for name in metadata.FEATURES if table[name].nunique(dropna=False) > 1]
-
-
 def fit(table: pd.DataFrame, params: BaselineParams) -> Pipeline:
     """Fit the baseline to a metadata table.
 
@@ -27,7 +22,7 @@ def fit(table: pd.DataFrame, params: BaselineParams) -> Pipeline:
     constant columns are left out. Where every column is constant the model gives the share of
     fakes, whatever the picture.
     """
-    names = varying(table)
+    names = metadata.varying(table)
     numeric = [name for name in names if name in metadata.NUMERIC]
     categorical = [name for name in names if name in metadata.CATEGORICAL]
     flags = [name for name in names if name in metadata.FLAGS]

@@ -19,6 +19,7 @@ from deepfake.files import read_json, replacing, write_json
 from deepfake.views import seen
 
 Forward = Callable[[Any], Any]
+Extract = Callable[[Iterator[dataset.Picture]], Iterator[np.ndarray]]
 
 BLOCK_BYTES = 256_000_000  # rows of embeddings taken into memory together
 
@@ -98,46 +99,50 @@ def compiled(model: Any, image_size: int) -> Forward:
     return lambda pixels: frozen(pixels)[0]
 
 
-def compute(
-    images: Path | str,
-    directory: Path | str,
-    model: Any,
-    *,
-    image_size: int,
-    views: Sequence[str],
-    batch_size: int,
-    describe: dict[str, Any],
-    inputs: Iterable[Path],
-) -> dict[str, Any]:
-    """Embed every picture of the shards in `images` into `directory`.
-
-    `model` maps float32 pixels (batch, image_size, image_size, 3) to features (batch, d). What a
-    killed run had computed, in whole batches, is kept and not computed again.
-
-    Returns:
-        `describe` with the dimensions added, as written to `features.json`.
-    """
-    directory = Path(directory)
+def keras_extractor(
+    model: Any, *, image_size: int, views: Sequence[str], batch_size: int
+) -> Extract:
+    """As `engine.extractor`, by TensorFlow: `model` maps float32 pixels (batch, image_size,
+    image_size, 3) to features (batch, d)."""
     forward = compiled(model, image_size)
     resize = resizer(image_size)
 
-    def embed(batch: list[np.ndarray]) -> np.ndarray:
-        pixels = resized(batch, resize)
-        return np.stack([forward(seen(pixels, view)).numpy() for view in views], axis=1)
+    def extract(pictures: Iterator[dataset.Picture]) -> Iterator[np.ndarray]:
+        decoded = (pixels for _, pixels in dataset.decoded(pictures))
+        for batch in batches(decoded, batch_size):
+            pixels = resized(batch, resize)
+            yield from np.stack([forward(seen(pixels, view)).numpy() for view in views], axis=1)
 
-    describe = {**describe, "views": list(views), "dimensions": int(model.output_shape[-1])}
+    return extract
+
+
+def compute(
+    images: Path | str,
+    directory: Path | str,
+    extract: Extract,
+    *,
+    describe: dict[str, Any],
+    batch_size: int,
+    inputs: Iterable[Path],
+) -> None:
+    """Embed every picture of the shards in `images` into `directory`.
+
+    `describe` says what the embeddings are, `views` and `dimensions` among it, and is written to
+    `features.json`. What a killed run had computed, in whole batches, is kept and not computed
+    again.
+    """
+    directory = Path(directory)
     with cache.unfinished("embed", {**describe, "batch_size": batch_size}, inputs) as work:
         for split in SPLITS:
-            _embed_split(images, directory, split, embed, describe, batch_size, work)
+            _embed_split(images, directory, split, extract, describe, batch_size, work)
         write_json(directory / "features.json", describe)
-    return describe
 
 
 def _embed_split(
     images: Path | str,
     directory: Path,
     split: str,
-    embed: Callable[[list[np.ndarray]], np.ndarray],
+    extract: Extract,
     describe: dict[str, Any],
     batch_size: int,
     work: Path,
@@ -147,17 +152,15 @@ def _embed_split(
     with open(work / f"{split}.f32", "ab") as file:
         done = _whole_batches(file, shape, batch_size)
         pictures = islice(_indexed(dataset.pictures(images, split), index), done, None)
-        decoded = (pixels for _, pixels in dataset.decoded(pictures))
         with progress.bar(shape[0], f"embed {split}", "pictures", start=done) as shown:
-            for batch in batches(decoded, batch_size):
-                rows = embed(batch)
-                if not np.isfinite(rows).all():
+            for row in extract(pictures):
+                if not np.isfinite(row).all():
                     raise PipelineError(
                         "the backbone gave features that are not finite; its precision is "
                         "probably too low: set backbone.precision to float32"
                     )
-                file.write(rows.astype("<f4").tobytes())
-                shown.update(len(batch))
+                file.write(row.astype("<f4", copy=False).tobytes())
+                shown.update(1)
     _write_npy(directory / f"{split}.npy", work / f"{split}.f32", shape)
     table = pd.DataFrame(index, columns=["image_id", "label"])
     with replacing(directory / f"{split}.csv") as partial:

@@ -87,3 +87,8 @@ def read(path: Path | str, columns: list[str] | None = None) -> pd.DataFrame:
     types |= {"label": "int8", "width": "int32", "height": "int32", "bytes": "int64"}
     types |= {"bits_per_pixel": "float64", "jpeg_quality": "float64"}
     return pd.read_csv(path, usecols=columns, dtype=types, keep_default_na=False, na_values=[""])
+
+
+def varying(table: pd.DataFrame) -> list[str]:
+    """The feature columns that are not the same for every picture, in the order of `FEATURES`."""
+    return [name for name in FEATURES if table[name].nunique(dropna=False) > 1]

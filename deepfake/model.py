@@ -4,50 +4,34 @@ resize -> scale to [-1, 1] -> MobileNetV2 -> statistics pooling -> standardisati
 Keras's own layers and operations, so that `keras.models.load_model` reads it without this project.
 """
 
-import json
-import re
-import zipfile
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepfake import dataset, embedding, progress
-from deepfake.errors import PipelineError
+from deepfake import dataset, embedding, keras_file, progress
 from deepfake.files import replacing
+from deepfake.head import Head
 from deepfake.views import seen
 
-CHECKED = 16
-CHECK_TOLERANCE = 1e-3
-_CONSTANT = 1e-5  # a standard deviation this small beside the mean is rounding, not signal
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
-
-def standardisation(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance (d,) float32 for the head's first layer; a constant feature's variance is
-    1, so that it stays near 0 instead of becoming amplified noise."""
-    constant = std <= _CONSTANT * np.abs(mean) + np.finfo("float32").tiny
-    return mean.astype("float32"), np.where(constant, 1, std**2).astype("float32")
-
-
-def head(mean: np.ndarray, variance: np.ndarray, hidden: Sequence[int], dropout: float) -> Any:
-    """The head: float32 features (batch, d) to a logit (batch, 1).
-
-    The output layer starts at zero, so an untrained head says 0.5.
-    """
+def keras_head(head: Head, dropout: float) -> Any:
+    """`head` as a Keras model from float32 features (batch, d) to a logit (batch, 1)."""
     import keras
 
-    features = keras.Input((len(mean),), dtype="float32", name="features")
+    features = keras.Input((len(head.mean),), dtype="float32", name="features")
     x = keras.layers.Normalization(
-        mean=mean, variance=variance, dtype="float32", name="standardise"
+        mean=head.mean, variance=head.variance, dtype="float32", name="standardise"
     )(features)
-    for index, units in enumerate(hidden, start=1):
+    for index, units in enumerate(head.hidden, start=1):
         x = keras.layers.Dense(units, "relu", dtype="float32", name=f"hidden_{index}")(x)
         x = keras.layers.Dropout(dropout, dtype="float32", name=f"dropout_{index}")(x)
     logit = keras.layers.Dense(1, dtype="float32", kernel_initializer="zeros", name="logit")(x)
-    return keras.Model(features, logit, name="head")
+    model = keras.Model(features, logit, name="head")
+    for variable, weight in zip(model.trainable_variables, head.weights, strict=True):
+        variable.assign(weight)
+    return model
 
 
 def assemble(features: Any, head: Any, views: Sequence[str], image_size: int) -> Any:
@@ -71,33 +55,21 @@ def assemble(features: Any, head: Any, views: Sequence[str], image_size: int) ->
     return keras.Model(pixels, classify(square), name="image_model")
 
 
+def untrained(features: Any, dimensions: int, views: Sequence[str], image_size: int) -> Any:
+    """The image model with an untrained head of one hidden layer, for `keras_file.with_head`."""
+    constant = np.zeros(dimensions, "float32"), np.ones(dimensions, "float32")
+    head = Head.create(*constant, [1], np.random.default_rng(0))
+    return assemble(features, keras_head(head, 0.0), views, image_size)
+
+
 def save(model: Any, path: Path | str) -> None:
     """Save in Keras's `.keras` format, so that the same model gives the same bytes.
 
-    Keras writes the time of saving into the archive and memory addresses as object ids; here the
-    time is a constant and ids are numbered in order of appearance.
+    Keras writes the time of saving and memory addresses into it; see `keras_file.write`.
     """
     with replacing(path) as partial:
         model.save(partial)
-        with zipfile.ZipFile(partial) as archive:
-            members = {name: archive.read(name) for name in sorted(archive.namelist())}
-        metadata = json.loads(members["metadata.json"])
-        metadata["date_saved"] = "1980-01-01@00:00:00"
-        members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
-        members["config.json"] = _numbered(members["config.json"].decode()).encode()
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            for name, data in members.items():
-                archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
-
-
-def _numbered(config: str) -> str:
-    """`config` with its `shared_object_id`s, which are addresses, numbered from 1."""
-    numbers: dict[str, int] = {}
-
-    def number(match: re.Match[str]) -> str:
-        return f'"shared_object_id": {numbers.setdefault(match[1], len(numbers) + 1)}'
-
-    return re.sub(r'"shared_object_id": (\d+)', number, config)
+        keras_file.write(partial, keras_file.read(partial))
 
 
 def load(path: Path | str) -> Any:
@@ -142,35 +114,3 @@ def score_split(
             scores.append(score([pixels for _, pixels in batch]))
             shown.update(len(batch))
     return ids, np.array(labels, dtype="int8"), np.concatenate(scores)
-
-
-def head_logits(head: Any, features: np.ndarray) -> np.ndarray:
-    """Logits (n,) of embeddings (n, views, d), averaged over the views."""
-    views, d = features.shape[1:]
-    parts = [
-        head(features[block].reshape(-1, d), training=False).numpy().reshape(-1, views).mean(axis=1)
-        for block in embedding.blocks(features)
-    ]
-    return np.concatenate(parts)
-
-
-def score_embeddings(model: Any, embedded: embedding.Embeddings) -> np.ndarray:
-    """What `score_split` gives, from the embeddings of the model's own frozen network."""
-    head = model.get_layer("classify").get_layer("head")
-    return np.asarray(1 / (1 + np.exp(-head_logits(head, embedded.features).astype("float64"))))
-
-
-def check_embeddings(model: Any, embedded: embedding.Embeddings, images: Path | str) -> None:
-    """Score the first `CHECKED` pictures of `valid` both ways.
-
-    Raises:
-        PipelineError: the embeddings are not those of the model's network.
-    """
-    pictures = islice(dataset.pictures(images, "valid"), CHECKED)
-    first = scorer(model)([pixels for _, pixels in dataset.decoded(pictures)])
-    apart = np.abs(first - score_embeddings(model, embedded)[: len(first)]).max()
-    if apart > CHECK_TOLERANCE:
-        raise PipelineError(
-            f"the scores from the embeddings are {apart:.4f} from those from the pictures: "
-            "data/embeddings is not of this model's network; run `dvc repro -f embed`"
-        )

@@ -124,6 +124,7 @@ class EmbedParams(Section):
         Field(min_length=1),
         AfterValidator(_distinct),
     ]
+    engine: Literal["auto", "openvino", "tensorflow"]
     batch_size: Count
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from deepfake import SPLITS, baseline, lineage, metadata, tracking
+from deepfake import SPLITS, lineage, metadata, tracking
 from deepfake.files import read_json, sha256_file
 from deepfake.params import Params
 
@@ -33,7 +33,7 @@ def log_baseline(
     run.params(_shared(settings) | {"baseline": settings.baseline.model_dump()})
     tables = {s: metadata.read(root / f"data/metadata/{s}.csv") for s in SPLITS}
     coefficients = pd.read_csv(root / "plots/baseline/coefficients.csv")
-    used = baseline.varying(tables["train"])
+    used = metadata.varying(tables["train"])
     run.params({"baseline": {"features": used}})
     run.metrics({"weight": coefficients.set_index("feature")["coefficient"].to_dict()})
     _log_data(run, root, "metadata", tables)
@@ -51,12 +51,11 @@ def log_training(
     root: Path,
     settings: Params,
     *,
-    model: Any = None,
     model_from: str | None = None,
     epochs: bool = True,
 ) -> None:
-    """The image row as far as `train` knows it. `model` is the one in the file, if it is loaded;
-    without `epochs` the history has been logged already, as it came about."""
+    """The image row as far as `train` knows it. `model_from`: the run whose model is the same, to
+    copy; without `epochs` the history has been logged already, as it came about."""
     sections = ("backbone", "embed", "train")
     run.params(
         _shared(settings) | {name: getattr(settings, name).model_dump() for name in sections}
@@ -74,12 +73,7 @@ def log_training(
     tables = {s: pd.read_csv(root / f"data/embeddings/{s}.csv") for s in SPLITS}
     _log_data(run, root, "images", tables)
     if not (model_from and run.model_of(model_from)):
-        import numpy as np
-
-        from deepfake import model as image_model
-
-        loaded = image_model.load(root / MODELS["image"]) if model is None else model
-        run.keras_model(loaded, np.zeros((1, 64, 64, 3), dtype="uint8"))
+        run.keras_model(root / MODELS["image"])
     _finish(run, root, "image", "train")
 
 

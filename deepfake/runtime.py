@@ -20,9 +20,17 @@ class Hardware:
     device: str  # "CPU" or the GPU's name
     cores: int
     precision: str  # Keras's name of the policy: float32, mixed_float16, mixed_bfloat16
+    engine: str  # what computes: tensorflow, openvino, numpy
 
     def record(self) -> dict[str, str | int]:
         return asdict(self)
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def repository() -> Path:
@@ -88,5 +96,4 @@ def start(*, seed: int, precision: str, deterministic: bool = True) -> Hardware:
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Hardware(str(details.get("device_name", "CPU")), cores or 1, precision)
+    return Hardware(str(details.get("device_name", "CPU")), cores(), precision, "tensorflow")

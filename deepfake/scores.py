@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics
 
 from deepfake import LABEL_NAMES
 from deepfake.errors import PipelineError
@@ -77,6 +76,8 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
 
     Linear interpolation of the ROC curve where it crosses `fnr = fpr`; 0.5 with one class only.
     """
+    from sklearn import metrics
+
     if len(np.unique(labels)) < 2:
         return 0.5
     fpr, tpr, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
@@ -105,6 +106,8 @@ def evaluate(table: pd.DataFrame, threshold: float) -> dict[str, float]:
     Scores from `threshold` on are called fake. With one class only, `roc_auc` is 0.5 and
     precision and recall follow scikit-learn's `zero_division=0`.
     """
+    from sklearn import metrics
+
     labels = table["label"].to_numpy(dtype=int)
     scores = table["score"].to_numpy(dtype=float)
     called = (scores >= threshold).astype(int)
@@ -136,6 +139,8 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
 
 def roc_curve(table: pd.DataFrame) -> pd.DataFrame:
     """Columns `fpr`, `tpr`, `threshold`, each in [0, 1]; of two classes."""
+    from sklearn import metrics
+
     fpr, tpr, threshold = metrics.roc_curve(table["label"], table["score"])
     # scikit-learn puts the first threshold, which nothing reaches, at infinity.
     return _thinned(pd.DataFrame({"fpr": fpr, "tpr": tpr, "threshold": np.minimum(threshold, 1)}))
@@ -143,6 +148,8 @@ def roc_curve(table: pd.DataFrame) -> pd.DataFrame:
 
 def precision_recall_curve(table: pd.DataFrame) -> pd.DataFrame:
     """Columns `recall`, `precision`, `threshold`, each in [0, 1]."""
+    from sklearn import metrics
+
     precision, recall, threshold = metrics.precision_recall_curve(
         table["label"], table["score"], drop_intermediate=True
     )
@@ -163,6 +170,8 @@ def called_names(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 def classification_report(table: pd.DataFrame, threshold: float) -> str:
     """scikit-learn's report: precision, recall and F1 for each class, as text."""
+    from sklearn import metrics
+
     names = called_names(table, threshold)
     return str(
         metrics.classification_report(
@@ -175,7 +184,15 @@ def classification_report(table: pd.DataFrame, threshold: float) -> str:
     )
 
 
-def _fast_roc_auc(labels: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """ROC-AUC of scores (n,) on any scale, in [0, 1]; 0.5 with one class only."""
+    if len(np.unique(labels)) < 2:
+        return 0.5
+    ranks = np.unique(scores, return_inverse=True)[1]
+    return float(_roc_auc(np.asarray(labels, dtype=int), ranks, np.ones((1, len(labels))))[0])
+
+
+def _roc_auc(labels: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """ROC-AUC of each bootstrap resample, `weights` (resamples, n): how often each picture is in.
 
     The Mann-Whitney form: fakes above reals plus half of the ties, from cumulative counts over
@@ -223,9 +240,9 @@ def bootstrap_difference(
             for weight in weights:
                 drawn = generator.choice(rows, size=len(rows))
                 weight += np.bincount(drawn, minlength=len(labels)).astype(np.int32)
-        one, two = (_fast_roc_auc(labels, rank, weights) for rank in ranks)
+        one, two = (_roc_auc(labels, rank, weights) for rank in ranks)
         differences.append(two - one)
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(differences), [tail, 1 - tail])
-    point = [metrics.roc_auc_score(labels, table["score"]) for table in (first, second)]
-    return {"difference": float(point[1] - point[0]), "low": float(low), "high": float(high)}
+    point = [roc_auc(labels, table["score"].to_numpy()) for table in (first, second)]
+    return {"difference": point[1] - point[0], "low": float(low), "high": float(high)}

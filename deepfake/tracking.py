@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from filelock import FileLock
 from deepfake import lineage
 from deepfake.errors import PipelineError
 from deepfake.params import TrackingParams
-from deepfake.runtime import quiet, repository
+from deepfake.runtime import repository
 
 Kind = Literal["data", "model"]
 Operation = dict[str, Any]
@@ -135,27 +136,39 @@ class Run:
 
         self._prepared(save)
 
-    def keras_model(self, model: Any, example: Any) -> None:
-        """Log a model from uint8 pixels (n, height, width, 3) to P(fake) (n, 1)."""
+    def keras_model(self, path: Path | str) -> None:
+        """Log a `.keras` file of a model from uint8 pixels (n, height, width, 3) to P(fake) (n, 1)
+        with the flavour of `mlflow.tensorflow`, which would have to load it to write the same."""
 
         def save() -> Operation:
             import mlflow
             import numpy as np
             from mlflow.types import Schema, TensorSpec
 
-            signature = mlflow.models.ModelSignature(
-                Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "pixels")]),
-                Schema([TensorSpec(np.dtype("float32"), (-1, 1), "score")]),
+            data = self.place / "keras"
+            data.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, data / "model.keras")
+            (data / "keras_module.txt").write_text("tensorflow.keras", encoding="utf-8")
+            (data / "save_format.txt").write_text("keras", encoding="utf-8")
+            described = mlflow.models.Model()
+            described.add_flavor(
+                "tensorflow",
+                data="data/keras",
+                model_type="keras",
+                keras_version=version("tensorflow"),
+                save_format="keras",
             )
-            with quiet(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                mlflow.tensorflow.save_model(
-                    model,
-                    self.place / "model",
-                    signature=signature,
-                    input_example=example,
-                    pip_requirements=_requirements("tensorflow", "keras", "numpy"),
-                )
+            mlflow.pyfunc.save_model(
+                self.place / "model",
+                loader_module="mlflow.tensorflow",
+                data_path=str(data),
+                mlflow_model=described,
+                signature=mlflow.models.ModelSignature(
+                    Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "pixels")]),
+                    Schema([TensorSpec(np.dtype("float32"), (-1, 1), "score")]),
+                ),
+                pip_requirements=_requirements("tensorflow", "keras", "numpy"),
+            )
             return {"do": "model", "path": str(self.place / "model")}
 
         self._prepared(save)
@@ -573,8 +586,6 @@ def _experiment(name: str) -> str:
 
 
 def _requirements(*names: str) -> list[str]:
-    from importlib.metadata import version
-
     return [f"{name}=={version(name)}" for name in names]
 
 

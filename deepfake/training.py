@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import log_loss, roc_auc_score
 
-from deepfake import dataset, embedding, model, progress
+from deepfake import dataset, embedding, model, progress, scores
 from deepfake.augmentation import Augmentation
 from deepfake.embedding import Embeddings
 from deepfake.errors import PipelineError
 from deepfake.files import replacing
+from deepfake.head import Adam, Head, Variable, moments, standardisation
 from deepfake.images import decode
 from deepfake.params import TrainParams
 
@@ -60,8 +60,8 @@ def measured(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """Log loss and ROC-AUC of logits; raises `PipelineError` where training diverged."""
     if not np.isfinite(logits).all():
         raise PipelineError("training diverged: the loss is no longer finite; lower learning_rate")
-    scores = 1 / (1 + np.exp(-logits.astype("float64")))
-    return float(log_loss(labels, scores, labels=[0, 1])), float(roc_auc_score(labels, scores))
+    signed = np.where(labels > 0, -1, 1) * logits.astype("float64")
+    return float(np.logaddexp(0, signed).mean()), scores.roc_auc(labels, logits)
 
 
 @dataclass
@@ -171,19 +171,6 @@ def _reseed(network: Any, seed: int, epoch: int) -> None:
             layer.seed_generator.state.assign([seed & 0x7FFFFFFF, epoch])
 
 
-def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (d,) over pictures and views of (n, views, d)."""
-    count, total, squares = 0, 0.0, 0.0
-    shift = np.asarray(features[0, 0], dtype="float64")  # against cancellation in the squares
-    for block in embedding.blocks(features):
-        values = features[block].reshape(-1, features.shape[-1]).astype("float64") - shift
-        count += len(values)
-        total = total + values.sum(axis=0)
-        squares = squares + (values**2).sum(axis=0)
-    mean = total / count
-    return mean + shift, np.sqrt(np.maximum(squares / count - mean**2, 0))
-
-
 def train_head(
     train: Embeddings,
     valid: Embeddings,
@@ -192,47 +179,27 @@ def train_head(
     seed: int,
     work: Path,
     on_epoch: Callable[[Row], None],
-) -> tuple[Any, State]:
+) -> tuple[Head, State]:
     """Phase 1: the head on the embeddings, every view of a picture an example of its own.
 
     The loss is the log loss plus `weight_decay / 2` times the squared weights. Validation
     averages the logits over the views, as the image model does.
     """
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    head = model.head(
-        *model.standardisation(*moments(train.features)), params.hidden, params.dropout
+    head = Head.create(
+        *standardisation(*moments(train.features)),
+        params.hidden,
+        np.random.default_rng([seed, 0]),
     )
-    optimizer = keras.optimizers.Adam(params.learning_rate)
-    optimizer.build(head.trainable_variables)
-    weights = balanced(train.labels, params.class_weight)
-    views = train.features.shape[1]
-    train_block = _compiled_block(head, optimizer, params, weights)
-    blocks = embedding.blocks(train.features)
-    kept: dict[int, np.ndarray] = {}
+    optimizer = Adam(head.weights)
 
     def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
-        _reseed(head, seed, epoch)
-        optimizer.learning_rate.assign(rate)
         generator = np.random.default_rng([seed, 1, epoch])
-        labels, logits = [], []
-        for number in generator.permutation(len(blocks)):
-            block = blocks[number]
-            x = kept.get(number)
-            if x is None:
-                x = np.ascontiguousarray(train.features[block].reshape(-1, train.features.shape[2]))
-                if len(blocks) == 1:
-                    kept[number] = x
-            y = np.repeat(train.labels[block], views).astype("float32")
-            order = generator.permutation(len(y)).astype("int32")
-            logits.append(train_block(x, y, order).numpy())
-            labels.append(y[order])
-        return np.concatenate(labels), np.concatenate(logits)
+        return _head_epoch(head, optimizer, train, params, rate, generator)
 
     def validate() -> tuple[np.ndarray, np.ndarray]:
-        return valid.labels, model.head_logits(head, valid.features)
+        return valid.labels, head.averaged(valid.features)
 
+    weights = [Variable(weight) for weight in head.weights]
     phase = Phase(
         "head",
         params.epochs,
@@ -241,40 +208,43 @@ def train_head(
         params.schedule,
         run_epoch,
         validate,
-        [*head.trainable_variables, *optimizer.variables],
-        head.trainable_variables,
+        [*weights, *(Variable(array) for array in optimizer.state)],
+        weights,
     )
     return head, run(phase, work / "head.npz", on_epoch)
 
 
-def _compiled_block(head: Any, optimizer: Any, params: TrainParams, weights: np.ndarray) -> Any:
-    """A function (x (n, d), y (n,), order (n,)) to the logits (n,) that the examples got, in that
-    order: all batches of a block in one call of compiled code."""
-    import tensorflow as tf
-
-    kernels = [v for v in head.trainable_variables if len(v.shape) == 2]
-    class_weight = tf.constant(weights)
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def block(x: Any, y: Any, order: Any) -> Any:
-        count = tf.shape(order)[0]
-        steps = (count + params.batch_size - 1) // params.batch_size
-        logits = tf.TensorArray(tf.float32, steps, infer_shape=False)
-        for step in tf.range(steps):
-            rows = order[step * params.batch_size : (step + 1) * params.batch_size]
-            labels = tf.gather(y, rows)
-            with tf.GradientTape() as tape:
-                logit = head(tf.gather(x, rows), training=True)[:, 0]
-                losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logit)
-                loss = tf.reduce_mean(losses * tf.gather(class_weight, tf.cast(labels, tf.int32)))
-                for kernel in kernels:
-                    loss += params.weight_decay * tf.nn.l2_loss(kernel)
-            gradients = tape.gradient(loss, head.trainable_variables)
-            optimizer.apply(gradients, head.trainable_variables)
-            logits = logits.write(step, logit)
-        return logits.concat()
-
-    return block
+def _head_epoch(
+    head: Head,
+    optimizer: Adam,
+    train: Embeddings,
+    params: TrainParams,
+    rate: float,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Train on every example once, a block in memory at a time; the labels and logits seen."""
+    class_weights = balanced(train.labels, params.class_weight)
+    blocks = embedding.blocks(train.features)
+    views, d = train.features.shape[1:]
+    labels, logits = [], []
+    for number in generator.permutation(len(blocks)):
+        x = train.features[blocks[number]].reshape(-1, d)
+        y = np.repeat(train.labels[blocks[number]], views)
+        order = generator.permutation(len(y))
+        for start in range(0, len(order), params.batch_size):
+            rows = order[start : start + params.batch_size]
+            logit, gradients = head.gradients(
+                x[rows],
+                y[rows].astype("float32"),
+                class_weights[y[rows]],
+                weight_decay=params.weight_decay,
+                dropout=params.dropout,
+                generator=generator,
+            )
+            optimizer.apply(gradients, rate)
+            labels.append(y[rows])
+            logits.append(logit)
+    return np.concatenate(labels), np.concatenate(logits)
 
 
 def trainable_from(network: Any, from_layer: str) -> list[Any]:

@@ -7,6 +7,9 @@ err less.
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 # Whether rows and columns are exchanged, then whether the rows and the columns are reversed.
 _SYMMETRIES = {
     "original": (False, False, False),
@@ -30,3 +33,11 @@ def seen(pixels: Any, view: str) -> Any:
         pixels = ops.transpose(pixels, (0, 2, 1, 3))
     reversed_axes = [axis for axis, reverse in ((1, rows), (2, columns)) if reverse]
     return ops.flip(pixels, axis=reversed_axes) if reversed_axes else pixels
+
+
+def shown(pixels: NDArray[Any], view: str) -> NDArray[Any]:
+    """One square picture (size, size, channels) in one of `VIEWS`, as `seen`."""
+    exchanged, rows, columns = _SYMMETRIES[view]
+    if exchanged:
+        pixels = np.swapaxes(pixels, 0, 1)
+    return pixels[:: -1 if rows else 1, :: -1 if columns else 1]

@@ -1,14 +1,20 @@
-"""Stage `backbone`: MobileNetV2's weights as a file, so that what follows can be rebuilt from it.
+"""Stage `backbone`: MobileNetV2 as files, and what is read off it, so that what follows can be
+rebuilt from them and need not start TensorFlow.
 
-Where ImageNet's come from the network or Keras's cache, later stages depend on their bytes and
-need neither.
+Where ImageNet's weights come from the network or Keras's cache, later stages depend on their bytes
+and need neither.
 """
 
-from deepfake import backbone, params, runtime, tracking
+from pathlib import Path
+from typing import Any
+
+from deepfake import backbone, engine, model, params, runtime, tracking
 from deepfake.errors import command
 from deepfake.files import replacing, sha256_file, write_json
 
-WEIGHTS = "data/backbone/mobilenet_v2.weights.h5"
+WEIGHTS = Path("data/backbone/mobilenet_v2.weights.h5")
+FEATURES = Path("data/backbone/features.xml")  # OpenVINO's, with features.bin
+UNTRAINED = Path("data/backbone/untrained.keras")  # the image model but for its head
 
 
 @command
@@ -17,20 +23,35 @@ def main() -> None:
     runtime.start(seed=settings.seed, precision="float32")
     wanted = settings.backbone.weights
     with tracking.run(settings.tracking, stage="backbone", kind="data") as run:
-        model, weights = backbone.initial(wanted, settings.backbone.alpha)
+        network, weights = backbone.initial(wanted, settings.backbone.alpha)
         with replacing(WEIGHTS) as partial:
-            model.save_weights(partial)
+            network.save_weights(partial)
         facts = {
             "weights": weights,
             "alpha": settings.backbone.alpha,
-            "parameters": model.count_params(),
+            "parameters": network.count_params(),
             "sha256": sha256_file(WEIGHTS),
+            **_write_features(network, settings),
         }
         write_json("metrics/backbone.json", facts)
-        run.params({"backbone": {"weights": wanted, "alpha": settings.backbone.alpha}})
+        used = settings.backbone.model_dump(include={"weights", "alpha", "image_size"})
+        run.params({"backbone": used, "embed": settings.embed.model_dump(exclude={"engine"})})
         run.tags({"weights": weights})
+        run.metrics({"engine_agreement": facts["engine_agreement"]})
         run.files(["metrics/backbone.json"])
     print(f"backbone: {weights} weights" + _note(wanted, weights))
+
+
+def _write_features(network: Any, settings: params.Params) -> dict[str, Any]:
+    """Write the features for both engines; returns their number, and how well the two agree."""
+    chosen, size = settings.embed, settings.backbone.image_size
+    of_any_size = backbone.features(network, chosen.layers, chosen.statistics, None)
+    engine.convert(of_any_size, FEATURES)
+    features = backbone.features(network, chosen.layers, chosen.statistics, size, chosen.scales)
+    dimensions = features.output_shape[-1]
+    model.save(model.untrained(features, dimensions, chosen.views, size), UNTRAINED)
+    agreement = engine.agreement(of_any_size, FEATURES, settings.seed)
+    return {"dimensions": dimensions, "engine_agreement": agreement}
 
 
 def _note(wanted: str, weights: str) -> str:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from deepfake import comparison, figures, params, report, rows, scores, tracking
 from deepfake.errors import command
 from deepfake.files import read_json, write_json, write_text
@@ -29,7 +31,7 @@ def main() -> None:
         }
         sentence = comparison.verdict(interval, chosen.confidence)
         write_json("metrics/comparison.json", facts)
-        curves = {n: (scores.roc_curve(tables[n]), results[n]["roc_auc"]) for n in names}
+        curves = {n: (pd.read_csv(f"plots/{n}/roc.csv"), results[n]["roc_auc"]) for n in names}
         figures.roc("plots/comparison/roc.png", curves, "ROC on test, both models")
         text = report.markdown(
             verdict=sentence,

@@ -1,52 +1,90 @@
 """Stage `embed`: the frozen network's feature statistics, once for every picture and view."""
 
 from pathlib import Path
+from typing import Any
 
-from deepfake import SPLITS, backbone, dataset, embedding, params, runtime, tracking
+from deepfake import SPLITS, dataset, embedding, params, runtime, tracking
 from deepfake.errors import command
 from deepfake.files import read_json, write_json
 
-IMAGES, EMBEDDINGS, WEIGHTS = (
-    "data/images",
-    "data/embeddings",
-    "data/backbone/mobilenet_v2.weights.h5",
-)
+IMAGES, EMBEDDINGS = "data/images", "data/embeddings"
+WEIGHTS = Path("data/backbone/mobilenet_v2.weights.h5")
+FEATURES = Path("data/backbone/features.xml")
 
 
 @command
 def main() -> None:
     settings = params.load()
+    made = read_json("metrics/backbone.json")
     chosen, network = settings.embed, settings.backbone
-    hardware = runtime.start(seed=settings.seed, precision=network.precision)
+    hardware, extract = _engine(settings)
     facts = {
-        "weights": read_json("metrics/backbone.json")["weights"],
+        "weights": made["weights"],
         "alpha": network.alpha,
         "image_size": network.image_size,
         "layers": chosen.layers,
         "statistics": chosen.statistics,
         "scales": chosen.scales,
+        "engine": hardware.engine,
         "precision": hardware.precision,
+        "dimensions": made["dimensions"],
     }
     with tracking.run(settings.tracking, stage="embed", kind="data") as run:
         run.params({"embed": chosen.model_dump(), "backbone": network.model_dump()})
         run.tags(hardware.record())
-        model = backbone.load(WEIGHTS, network.alpha, hardware.precision)
-        description = embedding.compute(
+        files = [WEIGHTS, FEATURES, *(path for s in SPLITS for path in dataset.shards(IMAGES, s))]
+        embedding.compute(
             IMAGES,
             EMBEDDINGS,
-            backbone.features(
-                model, chosen.layers, chosen.statistics, network.image_size, chosen.scales
-            ),
-            image_size=network.image_size,
-            views=chosen.views,
+            extract,
+            describe={**facts, "views": chosen.views},
             batch_size=chosen.batch_size,
-            describe=facts,
-            inputs=[Path(WEIGHTS), *(path for s in SPLITS for path in dataset.shards(IMAGES, s))],
+            inputs=files,
         )
-        write_json("metrics/embed.json", {"dimensions": description["dimensions"], **facts})
-        run.metrics({"dimensions": description["dimensions"]})
+        write_json("metrics/embed.json", facts)
+        run.metrics({"dimensions": facts["dimensions"]})
         run.files(["metrics/embed.json"])
-    print(f"embed: {description['dimensions']} features a view, {facts['weights']} weights")
+    print(
+        f"embed: {facts['dimensions']} features a view, {facts['weights']} weights, "
+        f"by {hardware.engine} on {hardware.device}, {hardware.precision}"
+    )
+
+
+def _engine(settings: params.Params) -> tuple[runtime.Hardware, embedding.Extract]:
+    """What computes the features, and the function that does."""
+    from deepfake import engine
+
+    chosen, network = settings.embed, settings.backbone
+    if engine.chosen(chosen.engine, network.precision) == "openvino":
+        precision = "float32" if network.precision == "auto" else network.precision
+        hardware = runtime.Hardware("CPU", runtime.cores(), precision, "openvino")
+        return hardware, engine.extractor(
+            FEATURES,
+            image_size=network.image_size,
+            scales=chosen.scales,
+            views=chosen.views,
+            precision=precision,
+        )
+    hardware = runtime.start(seed=settings.seed, precision=network.precision)
+    return hardware, embedding.keras_extractor(
+        _keras_features(settings, hardware.precision),
+        image_size=network.image_size,
+        views=chosen.views,
+        batch_size=chosen.batch_size,
+    )
+
+
+def _keras_features(settings: params.Params, precision: str) -> Any:
+    from deepfake import backbone
+
+    chosen, network = settings.embed, settings.backbone
+    return backbone.features(
+        backbone.load(WEIGHTS, network.alpha, precision),
+        chosen.layers,
+        chosen.statistics,
+        network.image_size,
+        chosen.scales,
+    )
 
 
 if __name__ == "__main__":

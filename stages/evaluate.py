@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepfake import embedding, evaluation, model, params, rows, runtime, scores, tracking
+from deepfake import embedding, evaluation, keras_file, params, rows, scores, tracking
 from deepfake.errors import command
 from deepfake.files import read_json, sha256_file
 
@@ -14,7 +14,6 @@ IMAGES, EMBEDDINGS, MODEL = "data/images", "data/embeddings", "data/models/image
 @command
 def main() -> None:
     settings = params.load()
-    runtime.start(seed=settings.seed, precision="float32")
     with tracking.run(
         settings.tracking,
         stage="evaluate",
@@ -31,22 +30,26 @@ def main() -> None:
 def _scored(settings: params.Params) -> dict[str, pd.DataFrame]:
     """The predictions of each split, from the pictures; or, where the network was left as it was
     when they were embedded, from the embeddings, which saves computing them again."""
-    trained = model.load(MODEL)
     tuned = read_json("metrics/train.json")["fine_tune"]["kept"]
     if tuned or embedding.description(EMBEDDINGS)["precision"] != "float32":
-        score = model.scorer(trained)
-        size = settings.evaluate.batch_size
-        return {
-            split: scores.predictions(*model.score_split(score, IMAGES, split, size))
-            for split in evaluation.EVALUATED
-        }
+        return _from_pictures(settings)
+    head = keras_file.head(MODEL)
     embedded = {s: embedding.Embeddings.open(EMBEDDINGS, s) for s in evaluation.EVALUATED}
-    model.check_embeddings(trained, embedded["valid"], IMAGES)
     return {
-        split: scores.predictions(
-            table.image_ids, table.labels, model.score_embeddings(trained, table)
-        )
+        split: scores.predictions(table.image_ids, table.labels, head.scores(table.features))
         for split, table in embedded.items()
+    }
+
+
+def _from_pictures(settings: params.Params) -> dict[str, pd.DataFrame]:
+    from deepfake import model, runtime
+
+    runtime.start(seed=settings.seed, precision="float32")
+    score = model.scorer(model.load(MODEL))
+    size = settings.evaluate.batch_size
+    return {
+        split: scores.predictions(*model.score_split(score, IMAGES, split, size))
+        for split in evaluation.EVALUATED
     }
 
 

@@ -6,13 +6,12 @@ from typing import Any
 import pandas as pd
 
 from deepfake import (
-    backbone,
     cache,
     dataset,
     embedding,
     evaluation,
     figures,
-    model,
+    keras_file,
     params,
     rows,
     runtime,
@@ -21,19 +20,20 @@ from deepfake import (
 )
 from deepfake.errors import command
 from deepfake.files import write_json
+from deepfake.head import Head
 
-IMAGES, EMBEDDINGS, WEIGHTS = (
-    "data/images",
-    "data/embeddings",
-    "data/backbone/mobilenet_v2.weights.h5",
-)
+IMAGES, EMBEDDINGS = "data/images", "data/embeddings"
+WEIGHTS = Path("data/backbone/mobilenet_v2.weights.h5")
+UNTRAINED = Path("data/backbone/untrained.keras")
 MODEL, PLOTS = "data/models/image.keras", "plots/image"
 
 
 @command
 def main() -> None:
     settings = params.load()
-    hardware = runtime.start(seed=settings.seed, precision=settings.backbone.precision)
+    hardware = runtime.Hardware("CPU", runtime.cores(), "float32", "numpy")
+    if settings.train.fine_tune.epochs:
+        hardware = runtime.start(seed=settings.seed, precision=settings.backbone.precision)
     description = embedding.description(EMBEDDINGS)
     with tracking.run(settings.tracking, stage="train", kind="model", name="image") as run:
         run.tags(hardware.record())
@@ -45,60 +45,83 @@ def main() -> None:
             rows.log_epoch(run, row)
             print(_line(row), flush=True)
 
-        inputs = [Path(WEIGHTS), *Path(EMBEDDINGS).glob("*"), *dataset.shards(IMAGES, "train")]
+        inputs = [WEIGHTS, *Path(EMBEDDINGS).glob("*"), *dataset.shards(IMAGES, "train")]
         with cache.unfinished("train", settings.model_dump(mode="json"), inputs) as work:
-            trained, summary = _train(settings, description, hardware.precision, work, on_epoch)
-        model.save(trained, MODEL)
+            summary = _train(settings, description, hardware.precision, work, on_epoch)
         facts = {
             "weights": description["weights"],
             "precision": hardware.precision,
             "dimensions": description["dimensions"],
-            "parameters": trained.count_params(),
+            "parameters": keras_file.parameters(MODEL),
             **summary,
         }
         write_json("metrics/train.json", facts)
         table = pd.DataFrame(history, columns=list(training.HISTORY_COLUMNS))
         evaluation.write_table(f"{PLOTS}/history.csv", table)
         figures.history(f"{PLOTS}/history.png", table)
-        rows.log_training(run, Path(), settings, model=trained, epochs=False)
+        rows.log_training(run, Path(), settings, epochs=False)
 
 
 def _train(
     settings: params.Params, description: dict[str, Any], precision: str, work: Path, on_epoch: Any
-) -> tuple[Any, dict[str, Any]]:
-    """Both phases; returns the image model, in float32, and a summary of them."""
+) -> dict[str, Any]:
+    """Both phases; writes the image model and returns a summary of them."""
     train = embedding.Embeddings.open(EMBEDDINGS, "train")
     valid = embedding.Embeddings.open(EMBEDDINGS, "valid")
-    chosen, size = settings.train, settings.backbone.image_size
-    head, phase1 = training.train_head(
+    chosen = settings.train
+    head, first = training.train_head(
         train, valid, chosen, seed=settings.seed, work=work, on_epoch=on_epoch
     )
-    features = _features(settings, "float32")
-    tuned = training.State([], [], phase1.best_roc_auc, 0)
+    second = training.State([], [], first.best_roc_auc, 0)
     if chosen.fine_tune.epochs:
-        # Trained in the precision chosen, saved in float32, which every machine computes.
-        trained = features if precision == "float32" else _features(settings, precision)
-        tuned = training.fine_tune(
-            IMAGES,
-            trained,
-            head,
-            chosen,
-            class_weight=training.balanced(train.labels, chosen.class_weight),
-            image_size=size,
-            views=description["views"],
-            precision=precision,
-            seed=settings.seed,
-            start_roc_auc=phase1.best_roc_auc,
-            work=work,
-            on_epoch=on_epoch,
-        )
-        features.set_weights(trained.get_weights())
-    summary = {"head": _summary(phase1), "fine_tune": _summary(tuned)}
-    summary["fine_tune"]["kept"] = tuned.best_epoch > 0
-    return model.assemble(features, head, description["views"], size), summary
+        second = _fine_tune(settings, description, precision, train, head, second, work, on_epoch)
+    else:
+        keras_file.with_head(UNTRAINED, MODEL, head, chosen.dropout)
+    summary = {"head": _summary(first), "fine_tune": _summary(second)}
+    summary["fine_tune"]["kept"] = second.best_epoch > 0
+    return summary
+
+
+def _fine_tune(
+    settings: params.Params,
+    description: dict[str, Any],
+    precision: str,
+    train: embedding.Embeddings,
+    trained_head: Head,
+    start: training.State,
+    work: Path,
+    on_epoch: Any,
+) -> training.State:
+    """Phase 2, and the image model of both; trained in the precision chosen, saved in float32,
+    which every machine computes."""
+    from deepfake import model
+
+    size, chosen = settings.backbone.image_size, settings.train
+    features = _features(settings, "float32")
+    trained = features if precision == "float32" else _features(settings, precision)
+    head = model.keras_head(trained_head, chosen.dropout)
+    state = training.fine_tune(
+        IMAGES,
+        trained,
+        head,
+        chosen,
+        class_weight=training.balanced(train.labels, chosen.class_weight),
+        image_size=size,
+        views=description["views"],
+        precision=precision,
+        seed=settings.seed,
+        start_roc_auc=start.best_roc_auc,
+        work=work,
+        on_epoch=on_epoch,
+    )
+    features.set_weights(trained.get_weights())
+    model.save(model.assemble(features, head, description["views"], size), MODEL)
+    return state
 
 
 def _features(settings: params.Params, precision: str) -> Any:
+    from deepfake import backbone
+
     network = backbone.load(WEIGHTS, settings.backbone.alpha, precision)
     chosen = settings.embed
     return backbone.features(

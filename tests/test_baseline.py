@@ -103,8 +103,8 @@ def test_constant_columns_are_left_out() -> None:
 
 def test_missing_and_present_together_vary() -> None:
     table = metadata_table(jpeg_quality=[90.0, np.nan] * 200, subsampling="none")
-    assert "jpeg_quality" in baseline.varying(table)
-    assert "jpeg_quality" not in baseline.varying(table.assign(jpeg_quality=np.nan))
+    assert "jpeg_quality" in metadata.varying(table)
+    assert "jpeg_quality" not in metadata.varying(table.assign(jpeg_quality=np.nan))
 
 
 def constant_table(fakes: int = 100) -> pd.DataFrame:

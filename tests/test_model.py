@@ -1,17 +1,33 @@
 """The image model and its parts, on a narrow MobileNetV2 with random weights."""
 
+import io
+import re
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from deepfake import backbone, embedding, model, runtime, training, views
+from deepfake import (
+    backbone,
+    dataset,
+    embedding,
+    engine,
+    keras_file,
+    model,
+    runtime,
+    training,
+    views,
+)
 from deepfake.errors import PipelineError
+from deepfake.head import Head
+from deepfake.resizing import resized
 
 pytestmark = pytest.mark.slow
 
 LAYERS = ["block_1_expand_relu", "block_3_expand_relu"]
 SIZE = 64
+VIEWS = ["original", "mirrored"]
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +45,17 @@ def features(network):
 def image_model(features):
     rng = np.random.default_rng(0)
     dimensions = features.output_shape[-1]
-    head = model.head(np.zeros(dimensions, "f"), np.ones(dimensions, "f"), [], 0.0)
-    head.get_layer("logit").set_weights([rng.normal(size=(dimensions, 1)), np.array([0.1])])
-    return model.assemble(features, head, ["original", "mirrored"], SIZE)
+    head = linear(dimensions, rng.normal(size=(dimensions, 1)))
+    return model.assemble(features, model.keras_head(head, 0.0), VIEWS, SIZE)
+
+
+def linear(dimensions, kernel):
+    """A head without hidden layers."""
+    head = Head.create(
+        np.zeros(dimensions, "f"), np.ones(dimensions, "f"), [], np.random.default_rng(0)
+    )
+    head.kernels[0][:], head.biases[0][:] = kernel, 0.1
+    return head
 
 
 def pictures(count, height, width, seed=0):
@@ -137,134 +161,116 @@ def test_saved_model_is_the_same_bytes_and_needs_no_code_of_ours(image_model, tm
     np.testing.assert_array_equal(np.asarray(loaded(pixels)), np.asarray(image_model(pixels)))
 
 
-def test_scores_from_embeddings_are_those_from_the_pictures(
-    image_model, features, tmp_path, monkeypatch
-):
-    decoded = pictures(5, SIZE, SIZE)
-    monkeypatch.setattr(model.dataset, "pictures", lambda images, split: iter(range(5)))
-    monkeypatch.setattr(model.dataset, "decoded", lambda items: ((i, decoded[i]) for i in items))
-    views = [np.asarray(features(decoded[:, :, ::step].astype("f"))) for step in (1, -1)]
-    rows = np.stack(views, axis=1)
-    embedded = embedding.Embeddings(list("abcde"), np.zeros(5, "int8"), rows)
-    np.testing.assert_allclose(
-        model.score_embeddings(image_model, embedded),
-        model.scorer(image_model)(list(decoded)),
-        atol=1e-4,
+def textures(count, height, width, seed=0):
+    """Pictures that are not noise in every pixel, so that features differ from one another."""
+    coarse = np.random.default_rng(seed).uniform(0, 255, (count, 8, 6, 3))
+    large = [resized(np.repeat(np.repeat(c, 20, 0), 20, 1), max(height, width)) for c in coarse]
+    return np.stack(large)[:, :height, :width].round().astype("uint8")
+
+
+@pytest.mark.parametrize("size", [(40, 40), (64, 64), (90, 61), (57, 200), (300, 301)])
+def test_resize_without_tensorflow_is_keras_s(size):
+    (picture,) = textures(1, *size)
+    wanted = np.asarray(backbone.resized(picture[None], SIZE))[0]
+    np.testing.assert_allclose(resized(picture, SIZE), wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("view", views.VIEWS)
+def test_views_without_tensorflow_are_keras_s(view):
+    (picture,) = pictures(1, 5, 5)
+    wanted = np.asarray(views.seen(picture[None], view))[0]
+    np.testing.assert_array_equal(views.shown(picture, view), wanted)
+
+
+@pytest.fixture(scope="module")
+def converted(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("engine") / "features.xml"
+    engine.convert(backbone.features(network, LAYERS, ["mean", "std"], None), path)
+    return path
+
+
+def test_conversion_gives_the_same_bytes(network, converted, tmp_path):
+    engine.convert(backbone.features(network, LAYERS, ["mean", "std"], None), tmp_path / "f.xml")
+    for suffix in (".xml", ".bin"):
+        again = (tmp_path / "f.xml").with_suffix(suffix).read_bytes()
+        assert again == converted.with_suffix(suffix).read_bytes()
+
+
+def shards(folder, decoded):
+    """The pictures as PNG in one shard."""
+    with dataset.ShardWriter(folder, 10) as writer:
+        for number, pixels in enumerate(decoded):
+            data = io.BytesIO()
+            Image.fromarray(pixels).save(data, "PNG")
+            name = str(number)
+            writer.write(dataset.Picture(name, number % 2, "test", name, data.getvalue()))
+
+
+def test_openvino_computes_keras_s_features(network, converted, tmp_path):
+    scales = [1.0, 0.5]
+    features = backbone.features(network, LAYERS, ["mean", "std"], SIZE, scales)
+    decoded = [*textures(3, 90, 70), *textures(2, 50, 50, seed=1)]
+    shards(tmp_path, decoded)
+    found = np.stack(
+        list(
+            engine.extractor(converted, image_size=SIZE, scales=scales, views=VIEWS)(
+                dataset.pictures(tmp_path, "test")
+            )
+        )
     )
-    model.check_embeddings(image_model, embedded, tmp_path)
-    others = embedding.Embeddings(list("abcde"), np.zeros(5, "int8"), rows + 1)
-    with pytest.raises(PipelineError, match="not of this model's network"):
-        model.check_embeddings(image_model, others, tmp_path)
+    by_keras = embedding.keras_extractor(features, image_size=SIZE, views=VIEWS, batch_size=2)
+    wanted = np.stack(list(by_keras(dataset.pictures(tmp_path, "test"))))
+    assert found.shape == wanted.shape == (5, 2, 2 * features.output_shape[-1] // 2)
+    np.testing.assert_allclose(found, wanted, atol=2e-4 * np.abs(wanted).max())
+    assert np.abs(wanted[0] - wanted[1]).max() > 0.01 * np.abs(wanted).max()
 
 
-def test_untrained_head_says_one_half():
-    head = model.head(np.zeros(4, "f"), np.ones(4, "f"), [8], 0.5)
-    assert np.asarray(head(np.ones((1, 4), "f")))[0, 0] == 0
+def test_features_of_another_network_are_refused(network, converted):
+    other = backbone.initial("random", 0.35)[0]
+    features = backbone.features(other, LAYERS, ["mean", "std"], None)
+    with pytest.raises(PipelineError, match="not Keras's"):
+        engine.agreement(features, converted, seed=1)
+    same = backbone.features(network, LAYERS, ["mean", "std"], None)
+    assert engine.agreement(same, converted, seed=1)["cosine"] > 0.99999
 
 
-def test_constant_feature_is_not_amplified():
-    mean, variance = model.standardisation(np.array([5.0, 1.0]), np.array([1e-7, 2.0]))
-    assert variance.tolist() == [1.0, 4.0]
-    assert mean.tolist() == [5.0, 1.0]
+@pytest.mark.parametrize("hidden", [[], [7], [12, 5, 3]])
+def test_head_put_into_the_file_is_what_keras_saves(features, tmp_path, hidden):
+    rng = np.random.default_rng(1)
+    dimensions = features.output_shape[-1]
+    moments = rng.normal(size=dimensions), rng.uniform(0.5, 2, dimensions)
+    moments[1][:3] = 1e-18  # a standard deviation below Keras's epsilon
+    head = Head.create(*(m.astype("f") for m in moments), hidden, rng)
+    for weight in head.weights:
+        weight[:] = rng.normal(size=weight.shape) * 0.1
+    head.kernels[0][:3] *= 1e-7
+    model.save(model.untrained(features, dimensions, VIEWS, SIZE), tmp_path / "untrained.keras")
+    keras_file.with_head(tmp_path / "untrained.keras", tmp_path / "ours.keras", head, 0.25)
+    by_keras = model.assemble(features, model.keras_head(head, 0.25), VIEWS, SIZE)
+    model.save(by_keras, tmp_path / "theirs.keras")
 
-
-def embeddings(count, seed, dimensions=30):
-    """Two views of `count` examples whose first feature tells the classes apart, with noise."""
-    rng = np.random.default_rng(seed)
-    labels = (np.arange(count) % 2).astype("int8")
-    features = rng.normal(size=(count, 2, dimensions)).astype("float32") * 3 + 10
-    features[:, :, 0] += labels[:, None] * 4
-    return embedding.Embeddings([str(i) for i in range(count)], labels, features)
-
-
-@pytest.fixture
-def train_params():
-    from deepfake import params
-
-    settings = params.load().train
-    return settings.model_copy(
-        update={"epochs": 12, "patience": 12, "batch_size": 16, "hidden": [8], "dropout": 0.3}
+    configs = [
+        keras_file.read(tmp_path / name)["config.json"].decode()
+        for name in ("ours.keras", "theirs.keras")
+    ]
+    # Keras numbers the operations of a process one after the other.
+    ours, theirs = (
+        re.sub(r"((?:cast|resize|flip|add|true_divide))(_\d+)?\b", r"\1", c) for c in configs
     )
-
-
-def train_head(params, work, on_epoch=lambda row: None):
-    return training.train_head(
-        embeddings(200, 1), embeddings(60, 2), params, seed=5, work=work, on_epoch=on_epoch
-    )
-
-
-def test_head_learns_and_keeps_its_best_epoch(train_params, tmp_path):
-    rows = []
-    head, state = train_head(train_params, tmp_path, rows.append)
-    valid = embeddings(60, 2)
-    _, roc_auc = training.measured(valid.labels, model.head_logits(head, valid.features))
-    assert roc_auc == pytest.approx(max(row["valid_roc_auc"] for row in rows))
-    assert roc_auc == pytest.approx(state.best_roc_auc)
-    assert roc_auc > 0.65
-
-
-def test_linear_head_reaches_the_regularised_optimum(train_params, tmp_path):
-    from sklearn.linear_model import LogisticRegression
-
-    train, decay = embeddings(200, 1), 0.05
-    params = train_params.model_copy(
-        update={"hidden": [], "weight_decay": decay, "epochs": 150, "patience": 150,
-                "learning_rate": 0.01}
-    )  # fmt: skip
-    _, state = train_head(params, tmp_path)
-    mean, std = training.moments(train.features)
-    rows = (train.features.reshape(-1, 30) - mean) / std
-    exact = LogisticRegression(C=1 / (decay * len(rows)), tol=1e-8).fit(
-        rows, np.repeat(train.labels, 2)
-    )
-    logits = exact.decision_function(
-        (embeddings(60, 2).features.reshape(-1, 30) - mean) / std
-    ).reshape(-1, 2).mean(axis=1)  # fmt: skip
-    final = state.history[-1]
-    assert final["valid_roc_auc"] == pytest.approx(
-        training.measured(embeddings(60, 2).labels, logits)[1], abs=0.005
-    )
-    assert final["valid_loss"] == pytest.approx(
-        training.measured(embeddings(60, 2).labels, logits)[0], abs=0.005
-    )
-
-
-def test_killed_training_continues_to_the_same_weights(train_params, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
-    undisturbed, _ = train_head(train_params, tmp_path / "one")
-
-    class Killed(Exception):
-        pass
-
-    rows = []
-
-    def stop_after_seven(row):
-        rows.append(row)
-        if len(rows) == 7:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train_head(train_params, tmp_path / "two", stop_after_seven)
-    assert (tmp_path / "two" / "head.npz").exists()
-    rows.clear()
-    continued, _ = train_head(train_params, tmp_path / "two", rows.append)
-    assert len(rows) == 12
-    for one, two in zip(undisturbed.get_weights(), continued.get_weights(), strict=True):
+    assert ours == theirs
+    assert keras_file.parameters(tmp_path / "ours.keras") == by_keras.count_params()
+    loaded = model.load(tmp_path / "ours.keras")
+    for one, two in zip(loaded.get_weights(), by_keras.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
+    pixels = textures(3, SIZE, SIZE)
+    np.testing.assert_array_equal(np.asarray(loaded(pixels)), np.asarray(by_keras(pixels)))
 
-
-def test_diverged_training_says_so():
-    with pytest.raises(PipelineError, match="lower learning_rate"):
-        training.measured(np.array([0, 1]), np.array([0.0, np.nan]))
-
-
-def test_moments_are_those_of_all_rows_in_any_number_of_blocks(monkeypatch):
-    features = embeddings(50, 3).features
-    monkeypatch.setattr(embedding, "BLOCK_BYTES", 7 * features[0].nbytes)
-    mean, std = training.moments(features)
-    rows = features.reshape(-1, 30).astype("float64")
-    np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(std, rows.std(axis=0), rtol=1e-9)
+    read = keras_file.head(tmp_path / "ours.keras")
+    for one, two in zip(read.weights, head.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+    turned = [[views.shown(picture, view) for view in VIEWS] for picture in pixels.astype("f")]
+    embedded = np.stack([np.asarray(features(np.stack(picture))) for picture in turned])
+    np.testing.assert_allclose(read.scores(embedded), model.scorer(loaded)(list(pixels)), atol=1e-5)
 
 
 def test_fine_tuning_trains_from_the_layer_named_on(features):

@@ -1,0 +1,169 @@
+"""The frozen network on a CPU: OpenVINO, which computes the same features several times as fast as
+Keras, and starts without TensorFlow."""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake import dataset, embedding, images
+from deepfake.errors import PipelineError
+from deepfake.files import replacing
+from deepfake.resizing import resized
+from deepfake.runtime import cores, quiet
+from deepfake.views import shown
+
+CHECKED = 4
+LEAST_COSINE = 0.9999
+
+
+def convert(features: Any, path: Path) -> None:
+    """Write a Keras model of `backbone.features`, for pictures of any size, as OpenVINO's `path`
+    (.xml) and the weights beside it (.bin), in float32; the same model gives the same bytes."""
+    import openvino
+    from openvino.passes import Manager, Serialize
+
+    with quiet():
+        model = openvino.convert_model(features)
+    for number, operation in enumerate(model.get_ordered_ops()):
+        # Keras's names count what the process made before.
+        operation.set_friendly_name(f"{operation.get_type_name()}_{number}")
+        for output in operation.outputs():
+            output.get_tensor().set_names(set())
+    for name in list(model.get_rt_info()):
+        model.set_rt_info("", [name])  # versions and names of temporary files
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path.with_suffix(".bin")) as weights, replacing(path) as graph:
+        passes = Manager()
+        passes.register_pass(Serialize(str(graph), str(weights)))
+        passes.run_passes(model)
+
+
+def agreement(features: Any, path: Path, seed: int) -> dict[str, float]:
+    """How well OpenVINO's features agree with Keras's on `CHECKED` random textures.
+
+    Returns:
+        `cosine`, the least of a picture, and `difference`, the largest, as a share of the largest
+        feature.
+
+    Raises:
+        PipelineError: the cosine is below `LEAST_COSINE`.
+    """
+    size = 128
+    coarse = np.random.default_rng(seed).uniform(0, 255, (CHECKED, 16, 16, 3))
+    pixels = np.stack([resized(picture, size) for picture in coarse])
+    wanted = np.asarray(features(pixels, training=False))
+    network = Network(path, [size])
+    found = np.concatenate([network(picture[None]) for picture in pixels])
+    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
+    cosine = float(((wanted * found).sum(axis=1) / lengths).min())
+    if not cosine >= LEAST_COSINE:
+        raise PipelineError(
+            f"OpenVINO's features are not Keras's (cosine {cosine:.6f}): set embed.engine to "
+            "tensorflow, and please report it with the versions of openvino and tensorflow"
+        )
+    difference = float(np.abs(wanted - found).max() / np.abs(wanted).max())
+    return {"cosine": cosine, "difference": difference}
+
+
+def chosen(engine: str, precision: str) -> str:
+    """`openvino` or `tensorflow`, for `embed.engine` and `backbone.precision` on this machine.
+
+    Raises:
+        PipelineError: OpenVINO was asked for in a precision that it does not have here.
+    """
+    if engine == "tensorflow" or (engine == "auto" and has_gpu()):
+        return "tensorflow"
+    if precision in ("auto", "float32") or (precision == "mixed_bfloat16" and has_bfloat16()):
+        return "openvino"
+    if engine == "auto":
+        return "tensorflow"
+    raise PipelineError(
+        f"embed.engine: openvino computes in float32 on this CPU, and backbone.precision is "
+        f"{precision}: use float32 or auto, or embed.engine: tensorflow"
+    )
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16 itself."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class Network:
+    """The network that `convert` wrote, ready for float32 pictures (views, size, size, 3) in
+    [0, 255], to be called from any number of threads.
+
+    A picture is computed by one thread of one stream, so that neither the number of processors nor
+    what else is computed changes a bit of its features.
+    """
+
+    def __init__(self, path: Path, sizes: Sequence[int], precision: str = "float32") -> None:
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(path)
+        settings = {
+            "NUM_STREAMS": cores(),
+            "INFERENCE_NUM_THREADS": cores(),
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16",
+        }
+        self._sizes = list(sizes)
+        self._compiled = []
+        for size in self._sizes:
+            model.reshape([-1, size, size, 3])
+            self._compiled.append(core.compile_model(model, "CPU", settings))
+        self._local = threading.local()
+
+    def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features (views, d): those of each size in turn, the pictures resized to it."""
+        if not hasattr(self._local, "requests"):
+            self._local.requests = [model.create_infer_request() for model in self._compiled]
+        parts = []
+        for size, request in zip(self._sizes, self._local.requests, strict=True):
+            scaled = pixels
+            if size != pixels.shape[1]:
+                scaled = np.stack([resized(picture, size) for picture in pixels])
+            request.infer([scaled], share_inputs=True)
+            parts.append(request.get_output_tensor(0).data.copy())
+        return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+def extractor(
+    path: Path,
+    *,
+    image_size: int,
+    scales: Sequence[float],
+    views: Sequence[str],
+    precision: str = "float32",
+) -> embedding.Extract:
+    """A function from pictures to the features (views, d) float32 of each, in order.
+
+    A thread a processor decodes a picture, resizes it and computes its features.
+    """
+    network = Network(path, [round(scale * image_size) for scale in scales], precision)
+
+    def features(picture: dataset.Picture) -> NDArray[np.float32]:
+        square = resized(images.decode(picture.data), image_size)
+        return network(np.stack([shown(square, view) for view in views]))
+
+    return lambda pictures: dataset.ordered(features, pictures, cores())
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU that CUDA can use, without loading TensorFlow to ask."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    import ctypes
+
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return bool(cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count)

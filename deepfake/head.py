@@ -1,0 +1,176 @@
+"""The head of the image model in NumPy: standardisation, hidden layers, one logit.
+
+On embeddings every step of its training is a few small products of matrices, for which starting
+TensorFlow would take longer than the whole training does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake.embedding import blocks
+
+Array = NDArray[np.float32]
+
+_BETA_1, _BETA_2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
+_CONSTANT = 1e-5  # a standard deviation this small beside the mean is rounding, not signal
+
+
+def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (d,) over pictures and views of (n, views, d)."""
+    count, total, squares = 0, 0.0, 0.0
+    shift = np.asarray(features[0, 0], dtype="float64")  # against cancellation in the squares
+    for block in blocks(features):
+        values = features[block].reshape(-1, features.shape[-1]).astype("float64") - shift
+        count += len(values)
+        total = total + values.sum(axis=0)
+        squares = squares + (values**2).sum(axis=0)
+    mean = total / count
+    return mean + shift, np.sqrt(np.maximum(squares / count - mean**2, 0))
+
+
+def standardisation(mean: np.ndarray, std: np.ndarray) -> tuple[Array, Array]:
+    """Mean and variance (d,) float32 for the head's first layer; a constant feature's variance is
+    1, so that it stays near 0 instead of becoming amplified noise."""
+    constant = std <= _CONSTANT * np.abs(mean) + np.finfo("float32").tiny
+    return mean.astype("float32"), np.where(constant, 1, std**2).astype("float32")
+
+
+@dataclass
+class Head:
+    """`mean` and `variance` (d,) of the features; for each layer, the logit's last, a kernel
+    (inputs, units) and a bias (units,); all float32. Between the layers, ReLU."""
+
+    mean: Array
+    variance: Array
+    kernels: list[Array]
+    biases: list[Array]
+
+    @classmethod
+    def create(
+        cls, mean: Array, variance: Array, hidden: Sequence[int], generator: np.random.Generator
+    ) -> "Head":
+        """An untrained head: hidden kernels as Glorot and Bengio 2010 draw them, the logit's zero,
+        so that it says 0.5."""
+        sizes = [len(mean), *hidden, 1]
+        kernels = []
+        for inputs, units in pairwise(sizes):
+            limit = np.sqrt(6 / (inputs + units))
+            drawn = generator.uniform(-limit, limit, (inputs, units))
+            kernels.append(drawn.astype("float32"))
+        kernels[-1] = np.zeros_like(kernels[-1])
+        return cls(mean, variance, kernels, [np.zeros(n, "float32") for n in sizes[1:]])
+
+    @property
+    def hidden(self) -> list[int]:
+        return [kernel.shape[1] for kernel in self.kernels[:-1]]
+
+    @property
+    def weights(self) -> list[Array]:
+        """Kernel and bias of each layer: what training changes."""
+        pairs = zip(self.kernels, self.biases, strict=True)
+        return [weight for pair in pairs for weight in pair]
+
+    def standardised(self, features: Array) -> Array:
+        """Features (n, d) with the mean taken off, in standard deviations, those below Keras's
+        epsilon taken for it, as Keras's `Normalization` does."""
+        std = np.maximum(np.sqrt(self.variance), _EPSILON)
+        return np.asarray((features - self.mean) / std, dtype="float32")
+
+    def logits(self, features: Array) -> Array:
+        """Logits (n,) of features (n, d)."""
+        x = self.standardised(features)
+        for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
+            x = np.maximum(x @ kernel + bias, 0)
+        return np.asarray((x @ self.kernels[-1] + self.biases[-1])[:, 0])
+
+    def averaged(self, features: np.ndarray) -> Array:
+        """Logits (n,) of embeddings (n, views, d), averaged over the views."""
+        views, d = features.shape[1:]
+        parts = [
+            self.logits(features[block].reshape(-1, d)).reshape(-1, views).mean(axis=1)
+            for block in blocks(features)
+        ]
+        return np.concatenate(parts)
+
+    def scores(self, features: np.ndarray) -> NDArray[np.float64]:
+        """P(fake) (n,) of embeddings (n, views, d)."""
+        return np.asarray(1 / (1 + np.exp(-self.averaged(features).astype("float64"))))
+
+    def gradients(
+        self,
+        features: Array,
+        labels: Array,
+        example_weights: Array,
+        *,
+        weight_decay: float,
+        dropout: float,
+        generator: np.random.Generator,
+    ) -> tuple[Array, list[Array]]:
+        """Logits (n,) of a batch (n, d) in training, and the gradients, as `weights`, of the mean
+        weighted log loss plus `weight_decay / 2` times the squared kernels."""
+        inputs, kept = [self.standardised(features)], []
+        for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
+            x = np.maximum(inputs[-1] @ kernel + bias, 0)
+            mask = np.float32(1)
+            if dropout:
+                mask = (generator.random(x.shape) >= dropout) / np.float32(1 - dropout)
+                mask = mask.astype("float32")
+            kept.append(mask * (x > 0))
+            inputs.append(x * mask)
+        logits = (inputs[-1] @ self.kernels[-1] + self.biases[-1])[:, 0]
+        slope = example_weights * (_sigmoid(logits) - labels) / np.float32(len(labels))
+        slope = slope[:, None]
+        found: list[Array] = []
+        for index in reversed(range(len(self.kernels))):
+            decay = np.float32(weight_decay) * self.kernels[index]
+            found = [inputs[index].T @ slope + decay, slope.sum(axis=0), *found]
+            if index:
+                slope = (slope @ self.kernels[index].T) * kept[index - 1]
+        return logits, found
+
+
+def _sigmoid(logits: Array) -> Array:
+    return np.asarray((1 + np.tanh(logits / 2)) / 2)
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1 with the rate corrected), with Keras's
+    constants; changes `weights` in place."""
+
+    def __init__(self, weights: Sequence[Array]) -> None:
+        self.weights = list(weights)
+        self.step = np.zeros(1, "float32")
+        self.first = [np.zeros_like(weight) for weight in weights]
+        self.second = [np.zeros_like(weight) for weight in weights]
+
+    @property
+    def state(self) -> list[Array]:
+        return [self.step, *self.first, *self.second]
+
+    def apply(self, gradients: Sequence[Array], rate: float) -> None:
+        self.step += 1
+        step = float(self.step[0])
+        rate = rate * np.sqrt(1 - float(_BETA_2) ** step) / (1 - float(_BETA_1) ** step)
+        for weight, first, second, gradient in zip(
+            self.weights, self.first, self.second, gradients, strict=True
+        ):
+            first += (gradient - first) * (1 - _BETA_1)
+            second += (gradient**2 - second) * (1 - _BETA_2)
+            weight -= np.float32(rate) * first / (np.sqrt(second) + _EPSILON)
+
+
+class Variable:
+    """An array as the training loop takes Keras's variables: read with `numpy`, set by `assign`."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+
+    def numpy(self) -> Array:
+        return self._array.copy()
+
+    def assign(self, value: Array) -> None:
+        self._array[...] = value
