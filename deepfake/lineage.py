@@ -23,13 +23,15 @@ PACKAGES = (
 _WRITTEN = [":(exclude)dvc.lock", ":(exclude)metrics", ":(exclude)plots", ":(exclude)report.md"]
 
 
-def origin() -> dict[str, str]:
-    """Tags of a run that is written now, in the working directory."""
+def origin(changes: str | None = None) -> dict[str, str]:
+    """Tags of a run that is written now, in the working directory, with `changes` as `patch`
+    tells them."""
+    changes = patch() if changes is None else changes
     return {
         **place(),
         "experiment": os.environ.get("DVC_EXP_NAME") or "workspace",
         "git_revision": os.environ.get("DVC_EXP_BASELINE_REV") or revision(),
-        "git_dirty": "true" if patch() else "false",
+        "git_dirty": "true" if changes else "false",
         "process": process(),
         "python": platform.python_version(),
     }
@@ -92,7 +94,9 @@ def lock_digest(root: Path, stages: Iterable[str]) -> str | None:
     """SHA-256 of what `dvc.lock` says of `stages`: commands, and digests of parameters, code,
     inputs and outputs. None where one of them is not in it."""
     try:
-        lock = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+        # In C where PyYAML has it: the file is long.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        lock = yaml.load((root / "dvc.lock").read_text(encoding="utf-8"), loader)["stages"]
         chosen = {stage: lock[stage] for stage in stages}
     except (OSError, KeyError, TypeError):
         return None

@@ -8,15 +8,19 @@ What cannot be logged is kept in `cache/outbox/` and delivered by the next run o
 
 import json
 import logging
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -70,11 +74,53 @@ class Run:
         self.reachable = True
         self.continued = record.run_id is not None  # and ended long ago
         self.place = _outbox() / f".{time.time_ns()}-{os.getpid()}"
+        self.after: Callable[[], Any] | None = None
         self._policy = policy
 
     @property
     def run_id(self) -> str | None:
         return self.record.run_id
+
+    def begin(self, changes: str | None) -> None:
+        """Find or make the run in the store. `changes` to the code are logged with the
+        environment; None: the run is not of this process's own work."""
+        try:
+            _begin(self.record)
+        except Exception as error:
+            self._failed(error)
+        if changes is not None:
+            environment = json.dumps(lineage.environment(), indent=2) + "\n"
+            self.text(environment, "lineage/environment.json")
+            if changes:
+                self.text(changes, "lineage/changes.patch")
+
+    def end(self, status: str) -> None:
+        """Say how it ended: FINISHED, FAILED or KILLED."""
+        self.record.status, self.record.end = status, _milliseconds()
+        try:
+            if self.reachable and self.run_id is not None and not self.continued:
+                try:
+                    _client().set_terminated(self.run_id, status, self.record.end)
+                except Exception as error:
+                    self._failed(error)
+            if not self.reachable and self._policy == "best_effort":
+                _keep(self)
+            elif not self.reachable and self.run_id is not None:
+                with suppress(Exception):  # the stage is failing for it already
+                    _client().set_terminated(self.run_id, "FAILED", self.record.end)
+        finally:
+            shutil.rmtree(self.place, ignore_errors=True)
+        if self.after is not None and status == "FINISHED":
+            self._attempt(self.after)
+
+    def _attempt(self, write: Callable[[], Any]) -> None:
+        """Do something else with the store, under the policy for what cannot be logged."""
+        try:
+            write()
+        except PipelineError:
+            raise
+        except Exception as error:
+            _could_not_log(error, self._policy)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names; ones that the run has already stay."""
@@ -232,37 +278,174 @@ def run(
     model_sha256: str | None = None,
     run_id: str | None = None,
     origin: Mapping[str, str] | None = None,
+    after: Callable[[], Any] | None = None,
 ) -> Iterator[Run]:
     """Record what the block does as a run; a failing block's run is marked FAILED or KILLED.
 
     With `model_sha256` the run of that model in this DVC experiment is continued if there is one,
     so that training and evaluation of a model are one run. With `run_id` that run is. `origin` are
-    tags that say where the run comes from, by default `lineage.origin`.
+    tags that say where the run comes from, by default `lineage.origin`. `after` is done with the
+    store once a run has finished.
+
+    Where it can, another process writes to the store, beside the block; it is waited for.
     """
-    tags = {"kind": kind, "stage": stage, **(lineage.origin() if origin is None else origin)}
+    changes = lineage.patch() if origin is None and run_id is None else None
+    origin = lineage.origin(changes) if origin is None else origin
+    tags = {"kind": kind, "stage": stage, **origin}
     if kind == "model":
         tags["row"] = name or stage
     record = Record(settings.experiment, name or stage, tags, model_sha256, run_id)
-    writer = Run(record, settings.policy)
+    beside = _can_fork()
+    writer = (_Beside if beside else Run)(record, settings.policy)
+    writer.after = after
     try:
-        _begin(record)
-    except Exception as error:
-        writer._failed(error)
-    try:
-        if origin is None and run_id is None:
-            _log_lineage(writer)
+        writer.begin(changes)
         yield writer
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        _end(writer, "KILLED" if stopped else "FAILED")
+        writer.end("KILLED" if stopped else "FAILED")
         raise
-    _end(writer, "FINISHED")
+    writer.end("FINISHED")
 
 
-def _log_lineage(writer: Run) -> None:
-    writer.text(json.dumps(lineage.environment(), indent=2) + "\n", "lineage/environment.json")
-    if patch := lineage.patch():
-        writer.text(patch, "lineage/changes.patch")
+def _can_fork() -> bool:
+    """Whether this process can be copied: not once it has threads, or MLflow itself."""
+    return (
+        sys.platform == "linux"
+        and not {"mlflow", "tensorflow"} & set(sys.modules)
+        and threading.active_count() == 1
+    )
+
+
+class _Beside(Run):
+    """A run that a copy of this process writes, so that MLflow's start, which takes longer than
+    most stages' work, takes place beside it. Calls go over in the order in which they are made."""
+
+    def __init__(self, record: Record, policy: str) -> None:
+        super().__init__(record, policy)
+        self._channel: Any = None
+        self._process: Any = None
+
+    def begin(self, changes: str | None) -> None:
+        context = multiprocessing.get_context("fork")
+        self._channel, theirs = context.Pipe()
+        self._process = context.Process(target=self._serve, args=(theirs, changes))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._process.start()
+        theirs.close()
+        if self._policy == "required":  # before any work is done in vain
+            self._answer()
+
+    def end(self, status: str) -> None:
+        with suppress(OSError):
+            self._channel.send(("end", (status,)))
+        try:
+            while self._answer() != "ended":
+                pass
+        finally:
+            self._channel.close()
+            self._process.join()
+
+    @property
+    def run_id(self) -> str | None:
+        return self._asked("run_id")  # type: ignore[no-any-return]
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        self._call("params", dict(values))
+
+    def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
+        self._call("metrics", dict(values), step)
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        self._call("tags", dict(values))
+
+    def text(self, text: str, file: str) -> None:
+        self._call("text", text, file)
+
+    def files(self, paths: Iterable[Path | str], folder: str | None = None) -> None:
+        self._call("files", list(paths), folder)
+
+    def data(self, table: pd.DataFrame, name: str, context: str, source: str) -> None:
+        self._call("data", table, name, context, source)
+
+    def sklearn_model(self, model: Any, example: pd.DataFrame) -> None:
+        self._call("sklearn_model", model, example)
+
+    def keras_model(self, path: Path | str) -> None:
+        self._call("keras_model", path)
+
+    def model_of(self, run_id: str) -> bool:
+        return bool(self._asked("model_of", run_id))
+
+    def current(self) -> None:
+        self._call("current")
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        if self._channel.poll():
+            self._answer()
+        try:
+            self._channel.send((name, arguments))
+        except OSError:
+            self._gone()
+
+    def _asked(self, name: str, *arguments: Any) -> Any:
+        self._call("ask", name, *arguments)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._channel.recv()
+        except (EOFError, OSError):
+            return self._gone()
+        if isinstance(answer, PipelineError):
+            raise answer
+        return answer
+
+    def _gone(self) -> str:
+        """The other process was killed: its run stays as it was, for the next one to mark."""
+        message = "the process that writes to the tracking store was killed"
+        if self._policy == "required":
+            raise PipelineError(f"this run could not be logged: {message}")
+        if self.reachable:
+            self.reachable = False
+            print(f"warning: this run could not be logged: {message}", file=sys.stderr)
+        return "ended"
+
+    def _serve(self, channel: Any, changes: str | None) -> None:
+        """What the other process does: make the calls that arrive, until the end."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage says how it ended
+        self._channel.close()
+        writer = Run(self.record, self._policy)
+        writer.after = self.after
+        with suppress(EOFError, OSError):  # the stage was killed
+            failed = _sent(channel, lambda: writer.begin(changes))
+            if self._policy == "required" and not failed:
+                channel.send("begun")
+            while True:
+                name, arguments = channel.recv()
+                if name == "ask":
+                    channel.send(_asked_of(writer, *arguments))
+                elif name == "end" or not failed:
+                    failed |= _sent(channel, partial(getattr(writer, name), *arguments))
+                if name == "end":
+                    channel.send("ended")
+                    return
+
+
+def _asked_of(writer: Run, name: str, *arguments: Any) -> Any:
+    found = getattr(writer, name)
+    return found(*arguments) if callable(found) else found
+
+
+def _sent(channel: Any, call: Callable[[], None]) -> bool:
+    """Make a call; a `PipelineError` of it is sent to the stage. Returns whether there was one."""
+    try:
+        call()
+    except PipelineError as error:
+        channel.send(error)
+        return True
+    return False
 
 
 def _begin(record: Record) -> None:
@@ -272,7 +455,7 @@ def _begin(record: Record) -> None:
     try:
         deliver()  # before the new run, which may continue one of them
     except Exception as error:
-        reason = without_password(" ".join(str(error).split()))[:300]
+        reason = _reason(error)
         print(f"warning: a run that was kept could not be delivered: {reason}", file=sys.stderr)
     _open(record, experiment_id)
 
@@ -304,7 +487,7 @@ def _continued(record: Record, experiment_id: str) -> str | None:
 
 def _apply(run_id: str, operation: Operation, root: Path) -> None:
     """Write one operation to the store; writing it twice is as good as once."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
     client = _client()
     values = operation.get("values", {})
@@ -318,8 +501,7 @@ def _apply(run_id: str, operation: Operation, root: Path) -> None:
             at = (operation["time"], operation["step"])
             client.log_batch(run_id, metrics=[Metric(k, v, *at) for k, v in values.items()])
         case "tags":
-            for key, value in values.items():
-                client.set_tag(run_id, key, value)
+            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
         case "text":
             client.log_text(run_id, operation["text"], operation["file"])
         case "files":
@@ -332,7 +514,7 @@ def _apply(run_id: str, operation: Operation, root: Path) -> None:
         case "model":
             _log_model(run_id, root / operation["path"])
         case "current":
-            _make_current(run_id)
+            make_current(run_id)
 
 
 def _log_model(run_id: str, folder: Path) -> None:
@@ -348,7 +530,8 @@ def _log_model(run_id: str, folder: Path) -> None:
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
-def _make_current(run_id: str) -> None:
+def make_current(run_id: str) -> None:
+    """As `Run.current`, of a run that is in the store."""
     client = _client()
     run = client.get_run(run_id)
     wanted = {name: run.data.tags.get(name) for name in ("row", "experiment", "repository")}
@@ -356,28 +539,6 @@ def _make_current(run_id: str) -> None:
         if other.run_id != run_id:
             client.set_tag(other.run_id, "current", "false")
     client.set_tag(run_id, "current", "true")
-
-
-def make_current(run_id: str) -> None:
-    """As `Run.current`, of a run that is in the store."""
-    _make_current(run_id)
-
-
-def _end(writer: Run, status: str) -> None:
-    writer.record.status, writer.record.end = status, _milliseconds()
-    try:
-        if writer.reachable and writer.run_id is not None and not writer.continued:
-            try:
-                _client().set_terminated(writer.run_id, status, writer.record.end)
-            except Exception as error:
-                writer._failed(error)
-        if not writer.reachable and writer._policy == "best_effort":
-            _keep(writer)
-        elif not writer.reachable and writer.run_id is not None:
-            with suppress(Exception):  # the stage is failing for it already
-                _client().set_terminated(writer.run_id, "FAILED", writer.record.end)
-    finally:
-        shutil.rmtree(writer.place, ignore_errors=True)
 
 
 def _keep(writer: Run) -> None:
@@ -440,16 +601,6 @@ def _deliver(place: Path) -> None:
     if client.get_run(record.run_id).info.status == "RUNNING":
         client.set_terminated(record.run_id, record.status, record.end)
     shutil.rmtree(place)
-
-
-def attempt(write: Callable[[], Any], settings: TrackingParams) -> None:
-    """Do something with the store under the policy for what cannot be logged."""
-    try:
-        write()
-    except PipelineError:
-        raise
-    except Exception as error:
-        _could_not_log(error, settings.policy)
 
 
 @contextmanager
@@ -521,15 +672,19 @@ def _could_not_log(error: Exception, policy: str) -> None:
 
 
 def _failure(error: Exception) -> PipelineError:
-    reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
-    return PipelineError(f"the run could not be logged to {without_password(_uri())}: {reason}")
+    place = _without_password(_uri())
+    return PipelineError(f"the run could not be logged to {place}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return _without_password(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
 def _uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository()}/mlflow.db"
 
 
-def without_password(text: str) -> str:
+def _without_password(text: str) -> str:
     """`text` with user and password taken out of every address in it."""
     return re.sub(r"://\S*@", "://", text)
 

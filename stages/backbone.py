@@ -20,9 +20,9 @@ UNTRAINED = Path("data/backbone/untrained.keras")  # the image model but for its
 @command
 def main() -> None:
     settings = params.load()
-    runtime.start(seed=settings.seed, precision="float32")
     wanted = settings.backbone.weights
     with tracking.run(settings.tracking, stage="backbone", kind="data") as run:
+        runtime.start(seed=settings.seed, precision="float32")
         network, weights = backbone.initial(wanted, settings.backbone.alpha)
         with replacing(WEIGHTS) as partial:
             network.save_weights(partial)

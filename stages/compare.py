@@ -13,7 +13,12 @@ from deepfake.files import read_json, write_json, write_text
 def main() -> None:
     settings = params.load()
     chosen = settings.compare
-    with tracking.run(settings.tracking, stage="compare", kind="data") as run:
+    with tracking.run(
+        settings.tracking,
+        stage="compare",
+        kind="data",
+        after=lambda: rows.ensure(Path(), settings),
+    ) as run:
         run.params({"compare": chosen.model_dump()})
         names = ("baseline", "image")
         tables = {n: scores.read_predictions(f"data/predictions/{n}/test.csv") for n in names}
@@ -45,7 +50,6 @@ def main() -> None:
         run.metrics(facts)
         run.tags({"verdict": sentence})
         run.files(["report.md", "metrics/comparison.json", "plots/comparison/roc.png"])
-    tracking.attempt(lambda: rows.ensure(Path(), settings), settings.tracking)
     print(sentence)
 
 

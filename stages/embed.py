@@ -17,19 +17,19 @@ def main() -> None:
     settings = params.load()
     made = read_json("metrics/backbone.json")
     chosen, network = settings.embed, settings.backbone
-    hardware, extract = _engine(settings)
-    facts = {
-        "weights": made["weights"],
-        "alpha": network.alpha,
-        "image_size": network.image_size,
-        "layers": chosen.layers,
-        "statistics": chosen.statistics,
-        "scales": chosen.scales,
-        "engine": hardware.engine,
-        "precision": hardware.precision,
-        "dimensions": made["dimensions"],
-    }
     with tracking.run(settings.tracking, stage="embed", kind="data") as run:
+        hardware, extract = _engine(settings)
+        facts = {
+            "weights": made["weights"],
+            "alpha": network.alpha,
+            "image_size": network.image_size,
+            "layers": chosen.layers,
+            "statistics": chosen.statistics,
+            "scales": chosen.scales,
+            "engine": hardware.engine,
+            "precision": hardware.precision,
+            "dimensions": made["dimensions"],
+        }
         run.params({"embed": chosen.model_dump(), "backbone": network.model_dump()})
         run.tags(hardware.record())
         files = [WEIGHTS, FEATURES, *(path for s in SPLITS for path in dataset.shards(IMAGES, s))]

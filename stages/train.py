@@ -31,11 +31,11 @@ MODEL, PLOTS = "data/models/image.keras", "plots/image"
 @command
 def main() -> None:
     settings = params.load()
-    hardware = runtime.Hardware("CPU", runtime.cores(), "float32", "numpy")
-    if settings.train.fine_tune.epochs:
-        hardware = runtime.start(seed=settings.seed, precision=settings.backbone.precision)
     description = embedding.description(EMBEDDINGS)
     with tracking.run(settings.tracking, stage="train", kind="model", name="image") as run:
+        hardware = runtime.Hardware("CPU", runtime.cores(), "float32", "numpy")
+        if settings.train.fine_tune.epochs:
+            hardware = runtime.start(seed=settings.seed, precision=settings.backbone.precision)
         run.tags(hardware.record())
         history: list[training.Row] = []
 
