@@ -191,23 +191,18 @@ class Run:
             import numpy as np
             from mlflow.types import Schema, TensorSpec
 
-            data = self.place / "keras"
-            data.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, data / "model.keras")
-            (data / "keras_module.txt").write_text("tensorflow.keras", encoding="utf-8")
-            (data / "save_format.txt").write_text("keras", encoding="utf-8")
+            folder = self.place / "model"
             described = mlflow.models.Model()
             described.add_flavor(
                 "tensorflow",
-                data="data/keras",
+                data="data",
                 model_type="keras",
                 keras_version=version("tensorflow"),
                 save_format="keras",
             )
             mlflow.pyfunc.save_model(
-                self.place / "model",
+                folder,
                 loader_module="mlflow.tensorflow",
-                data_path=str(data),
                 mlflow_model=described,
                 signature=mlflow.models.ModelSignature(
                     Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "pixels")]),
@@ -215,6 +210,14 @@ class Run:
                 ),
                 pip_requirements=_requirements("tensorflow", "keras", "numpy"),
             )
+            data = folder / "data"
+            data.mkdir()
+            shutil.copy2(path, data / "model.keras")
+            (data / "keras_module.txt").write_text("tensorflow.keras", encoding="utf-8")
+            (data / "save_format.txt").write_text("keras", encoding="utf-8")
+            # `save_model` itself would put the data one folder deeper than the loader looks.
+            described.flavors["python_function"]["data"] = "data"
+            described.save(str(folder / "MLmodel"))
             return {"do": "model", "path": str(self.place / "model")}
 
         self._prepared(save)

@@ -401,6 +401,133 @@ def test_metrics_may_be_named_after_any_mode_of_a_picture(store: Path) -> None:
         record.metrics({"coefficient": {"mode_I;16": 0.5}})
 
 
+BESIDE = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+import pandas as pd
+from deepfake import tracking
+from deepfake.errors import PipelineError
+from deepfake.params import TrackingParams
+settings = TrackingParams(experiment="faces", policy=sys.argv[1])
+what = sys.argv[2]
+after = lambda: Path("after").write_text("mlflow" if "mlflow" in sys.modules else "nothing")
+try:
+    with tracking.run(settings, stage="train", kind="model", after=after) as record:
+        print("working", flush=True)
+        record.metrics({"loss": 0.5})
+        if what == "kill the writer" and record.run_id:
+            record._process.kill()
+            record._process.join()
+        if what == "fail":
+            raise PipelineError("no luck")
+        record.params({"train": {"epochs": 3}})
+        record.tags({"a": 1})
+        record.data(pd.DataFrame({"label": [0, 1], "size": [3, 4]}), "tables", "train", "here")
+        record.text("words", "notes/words.txt")
+        record.files(["no such file"] if what == "miss a file" else [])
+        if what == "work":
+            print("run", record.run_id, flush=True)
+except PipelineError as error:
+    print("error", error, flush=True)
+print("mlflow" in sys.modules)
+"""
+
+
+@pytest.fixture
+def beside(
+    repository: Path, python: Callable[..., tuple[list[str], dict[str, str]]]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `BESIDE` in a process that has not loaded MLflow."""
+
+    def call(policy: str, what: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command, surroundings = python(BESIDE, policy, what, DVC_ROOT=str(repository))
+        return subprocess.run(
+            command, env={**surroundings, **environment}, capture_output=True, text=True, check=True
+        )
+
+    return call
+
+
+Beside = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_the_stage_itself_does_not_load_mlflow(store: Path, beside: Beside) -> None:
+    printed = beside("required", "work").stdout.splitlines()
+    (found,) = recorded(store)
+    assert printed == ["working", f"run {found.info.run_id}", "False"]
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics == {"loss": 0.5}
+    assert found.data.params == {"train.epochs": "3"}
+    assert found.data.tags["a"] == "1"
+    assert [item.dataset.name for item in found.inputs.dataset_inputs] == ["tables"]
+    text = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/notes/words.txt")
+    assert text == "words"
+    assert Path("after").read_text() == "mlflow"
+
+
+def test_a_failing_stage_has_a_failed_run(store: Path, beside: Beside) -> None:
+    assert "error no luck" in beside("required", "fail").stdout
+    assert [run.info.status for run in recorded(store)] == ["FAILED"]
+    assert not Path("after").exists()
+
+
+def test_required_stops_before_any_work(beside: Beside) -> None:
+    printed = beside("required", "work", MLFLOW_TRACKING_URI=NOBODY).stdout
+    assert "error the run could not be logged" in printed
+    assert "working" not in printed
+    assert "secret" not in printed
+
+
+def test_required_stops_where_something_cannot_be_logged(store: Path, beside: Beside) -> None:
+    assert "error the run could not be logged" in beside("required", "miss a file").stdout
+    assert [run.info.status for run in recorded(store)] == ["FAILED"]
+
+
+def test_best_effort_keeps_what_cannot_be_logged(
+    repository: Path, empty_store: Path, beside: Beside
+) -> None:
+    done = beside("best_effort", "work", MLFLOW_TRACKING_URI=NOBODY)
+    assert done.stdout.splitlines() == ["working", "run None", "False"]
+    assert "it is kept" in done.stderr
+    assert "secret" not in done.stderr
+    shutil.copy(empty_store, repository / "mlflow.db")
+    assert tracking.tidy(BEST_EFFORT) == 1
+    assert recorded(repository)[0].data.metrics == {"loss": 0.5}
+
+
+@pytest.mark.parametrize("policy", ["best_effort", "required"])
+def test_stage_outlives_the_process_that_writes(store: Path, beside: Beside, policy: str) -> None:
+    done = beside(policy, "kill the writer")
+    if policy == "required":
+        assert "error this run could not be logged" in done.stdout
+    else:
+        assert done.stderr.count("warning: this run could not be logged") == 1
+    tracking.tidy(BEST_EFFORT)
+    assert [run.info.status for run in recorded(store)] == ["KILLED"]
+
+
+@pytest.mark.slow
+def test_keras_model_is_what_mlflow_would_have_logged(store: Path, tmp_path: Path) -> None:
+    import keras
+
+    pixels = keras.Input((None, None, 3), dtype="uint8", name="pixels")
+    mean = keras.ops.mean(keras.ops.cast(pixels, "float32"), axis=(1, 2))
+    model = keras.Model(pixels, keras.layers.Dense(1, "sigmoid")(mean / 255))
+    model.save(tmp_path / "image.keras")
+    with run() as record:
+        record.keras_model(tmp_path / "image.keras")
+        assert record.run_id is not None
+    uri = f"models:/{client(store).get_run(record.run_id).outputs.model_outputs[0].model_id}"
+    mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
+    pictures = np.arange(2 * 5 * 4 * 3, dtype="uint8").reshape(2, 5, 4, 3)
+    expected = np.asarray(model(pictures))
+    np.testing.assert_allclose(mlflow.pyfunc.load_model(uri).predict(pictures), expected)
+    np.testing.assert_allclose(np.asarray(mlflow.tensorflow.load_model(uri)(pictures)), expected)
+    signature = mlflow.models.get_model_info(uri).signature
+    assert "uint8" in str(signature.inputs)
+
+
 RECORD = """
 import sys
 from deepfake import tracking
