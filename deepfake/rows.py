@@ -68,8 +68,7 @@ def log_training(
         for row in history.to_dict("records"):
             log_epoch(run, {str(key): value for key, value in row.items()})
     run.files([root / "metrics/train.json"])
-    run.files([root / "plots/image/history.png"])
-    run.files([root / "plots/image/history.csv"], "curves")
+    _log_plots(run, [root / "plots/image/history.png", root / "plots/image/history.csv"])
     tables = {s: pd.read_csv(root / f"data/embeddings/{s}.csv") for s in SPLITS}
     _log_data(run, root, "images", tables)
     if not (model_from and run.model_of(model_from)):
@@ -100,13 +99,6 @@ def ensure(root: Path, settings: Params, origin: Mapping[str, str] | None = None
     """
     origin = lineage.origin() if origin is None else dict(origin)
     return [name for name in PARTS if _ensure_row(name, root, settings, origin)]
-
-
-def is_current(settings: Params, origin: Mapping[str, str], name: str, digest: str) -> bool:
-    """Whether the store has the row `name` of these outputs as the current one."""
-    return bool(
-        tracking.find(settings.tracking, **_key(name, origin), current="true", dvc_lock=digest)
-    )
 
 
 def _ensure_row(name: str, root: Path, settings: Params, origin: dict[str, str]) -> bool:
@@ -184,13 +176,13 @@ def _shared(settings: Params) -> dict[str, Any]:
 def _log_scores(run: tracking.Run, root: Path, name: str, settings: Params) -> None:
     run.params({"evaluate": {"threshold": settings.evaluate.threshold}})
     run.metrics(read_json(root / f"metrics/{name}.json"))
-    _log_plots(run, root / "plots" / name)
+    drawn = sorted((root / "plots" / name).iterdir())
+    _log_plots(run, [path for path in drawn if path.stem != "history"])  # which is `train`'s
     run.files([root / f"data/predictions/{name}"], "predictions")
 
 
-def _log_plots(run: tracking.Run, folder: Path) -> None:
+def _log_plots(run: tracking.Run, files: list[Path]) -> None:
     """Figures at the top of the artifacts: MLflow's page compares only what is there."""
-    files = sorted(folder.iterdir())
     run.files([path for path in files if path.suffix != ".csv"])
     run.files([path for path in files if path.suffix == ".csv"], "curves")
 

@@ -6,9 +6,7 @@ goes on, and one can be made larger.
 
 import itertools
 import json
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deepfake import params
 from deepfake.errors import PipelineError, command
 from tools import sync
+from tools.shell import dvc, git
+from tools.verify import assign
 
 _POLL_SECONDS = 3.0
 _LOWER_IS_BETTER = ("log_loss", "brier", "eer", "ece")
@@ -71,13 +71,8 @@ def refuse_unusable(named: dict[str, dict[str, Any]]) -> None:
     for name, overrides in named.items():
         values = params.load().model_dump(mode="json")
         for key, value in overrides.items():
-            *sections, last = key.split(".")
-            section: Any = values
-            for part in sections:
-                section = section.get(part)
-                if not isinstance(section, dict):
-                    raise PipelineError(f"{name}: params.yaml has no {key}")
-            section[last] = value
+            if not assign(values, key, value):
+                raise PipelineError(f"{name}: params.yaml has no {key}")
         params.validate(values, origin=name)
 
 
@@ -88,16 +83,16 @@ def _queue(missing: dict[str, dict[str, Any]]) -> None:
         if states.get(name) in ("Queued", "Running"):
             continue
         if name in states:
-            _dvc("queue", "remove", name)
+            dvc("queue", "remove", name)
         changes = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-        _dvc("exp", "run", "--queue", "-n", name, *(f"-S{change}" for change in changes))
+        dvc("exp", "run", "--queue", "-n", name, *(f"-S{change}" for change in changes))
 
 
 def _run(names: list[str], jobs: int) -> None:
     """Work the queue off; returns when none of `names` is waiting or running."""
     if not names:
         return
-    _dvc("queue", "start", "-j", str(jobs))
+    dvc("queue", "start", "-j", str(jobs))
     states: dict[str, str] = {}
     while True:
         now = _states(names)
@@ -113,7 +108,7 @@ def _run(names: list[str], jobs: int) -> None:
 def _states(names: list[str]) -> dict[str, str]:
     """Queued, Running, Success or Failed, as `dvc queue status` has it."""
     found = {}
-    for line in _dvc("queue", "status").splitlines():
+    for line in dvc("queue", "status").splitlines():
         fields = line.split()
         for name in set(fields) & set(names):
             found[name] = fields[-1]
@@ -128,10 +123,7 @@ def table(sweep: Sweep, named: dict[str, dict[str, Any]]) -> str:
     for name, overrides in named.items():
         value = None
         if name in revisions:
-            text = subprocess.run(
-                ["git", "show", f"{revisions[name]}:metrics/{model}.json"],
-                capture_output=True, text=True, check=True,
-            ).stdout  # fmt: skip
+            text = git("show", f"{revisions[name]}:metrics/{model}.json")
             value = json.loads(text)[split][metric]
         rows.append((value, name, overrides))
     sign = 1 if metric in _LOWER_IS_BETTER else -1
@@ -146,18 +138,6 @@ def table(sweep: Sweep, named: dict[str, dict[str, Any]]) -> str:
         cells = [json.dumps(overrides[key]) if key in overrides else "" for key in keys]
         lines.append(f"| {name} | {shown} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _dvc(*arguments: str) -> str:
-    """Run `dvc` and return what it prints."""
-    # Files, not pipes: the workers of the queue inherit them and live on.
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        done = subprocess.run(["dvc", *arguments], stdout=output, stderr=errors, check=False)
-        output.seek(0)
-        errors.seek(0)
-        if done.returncode:
-            raise PipelineError(f"dvc {' '.join(arguments)} failed:\n{errors.read().strip()}")
-        return output.read()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ killed processes. Doing it again changes nothing.
 """
 
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from deepfake import SPLITS, lineage, params, rows, tracking
 from deepfake.errors import PipelineError, command
+from tools.shell import git
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 # All that a row is written from, besides what git has.
@@ -40,9 +40,9 @@ def main() -> None:
     print(f"wrote {len(written)} rows" if written else "every experiment has its two rows")
 
 
-def experiments(root: Path = Path()) -> list[tuple[str, str]]:
+def experiments() -> list[tuple[str, str]]:
     """Name and revision of every experiment that DVC keeps."""
-    listed = _git(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
+    listed = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
     found = []
     for line in listed.splitlines():
         name, _, revision = line.rpartition(" ")
@@ -55,8 +55,6 @@ def _experiments() -> Iterator[str]:
     for name, revision in experiments():
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            for file in ("params.yaml", "dvc.lock"):
-                (root / file).write_text(_git(Path(), "show", f"{revision}:{file}"))
             origin = {
                 **lineage.place(),
                 "experiment": name,
@@ -65,22 +63,16 @@ def _experiments() -> Iterator[str]:
                 "process": lineage.process(),
             }
             try:
+                for file in ("params.yaml", "dvc.lock"):
+                    (root / file).write_text(git("show", f"{revision}:{file}"))
                 settings = params.load(root / "params.yaml")
-                if not _complete(settings, origin, root):
+                if name not in _complete(settings, root):
                     _fetch(root, revision)
                     for row in rows.ensure(root, settings, origin):
                         yield f"{name}: {row}"
             except (PipelineError, FileNotFoundError) as error:
                 # Made by other code, or its outputs are no longer in the cache.
                 print(f"warning: {name} has to do without: {error}", file=sys.stderr)
-
-
-def _complete(settings: params.Params, origin: dict[str, str], root: Path) -> bool:
-    digests = {name: lineage.lock_digest(root, rows.ANCESTRY[name]) for name in rows.PARTS}
-    return all(
-        digest is not None and rows.is_current(settings, origin, name, digest)
-        for name, digest in digests.items()
-    )
 
 
 def _fetch(root: Path, revision: str) -> None:
@@ -98,8 +90,7 @@ def _workspace(settings: params.Params) -> Iterator[str]:
     """The rows of what is in the workspace, unless an experiment has both: one applied, say."""
     from dvc.repo import Repo
 
-    having = [_having(settings, name) for name in rows.PARTS]
-    if None in having or set.intersection(*(names for names in having if names is not None)):
+    if _complete(settings, Path()):
         return
     with Repo() as repository:
         if repository.status():
@@ -109,22 +100,15 @@ def _workspace(settings: params.Params) -> Iterator[str]:
         yield f"workspace: {row}"
 
 
-def _having(settings: params.Params, name: str) -> set[str] | None:
-    """The experiments whose row `name` is of the workspace's outputs; None: there are none."""
-    digest = lineage.lock_digest(Path(), rows.ANCESTRY[name])
-    if digest is None:
-        return None
-    wanted = {**lineage.place(), "row": name, "current": "true", "dvc_lock": digest}
-    return {found.tags["experiment"] for found in tracking.find(settings.tracking, **wanted)}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise FileNotFoundError(done.stderr.strip())
-    return done.stdout
+def _complete(settings: params.Params, root: Path) -> set[str]:
+    """The experiments that have both rows of the outputs that `root/dvc.lock` tells of."""
+    having = []
+    for name, stages in rows.ANCESTRY.items():
+        digest = lineage.lock_digest(root, stages)
+        wanted = {**lineage.place(), "row": name, "current": "true", "dvc_lock": str(digest)}
+        found = tracking.find(settings.tracking, **wanted)
+        having.append({row.tags["experiment"] for row in found})
+    return set.intersection(*having)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import yaml
 from deepfake import params
 from deepfake.errors import PipelineError, command
 from deepfake.files import sha256_file
+from tools.shell import git
 
 METRICS = ("metrics/baseline.json", "metrics/image.json", "metrics/comparison.json")
 _SURROUNDINGS = (
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("-S", action="append", default=[], metavar="KEY=VALUE", dest="changes")
     parser.add_argument("--tolerance", type=float, help="compare metrics, not bytes")
     arguments = parser.parse_args()
-    if _git("status", "--porcelain"):
+    if git("status", "--porcelain"):
         print("note: what is verified is the last commit, without the changes in the tree")
     with tempfile.TemporaryDirectory() as folder:
         if arguments.tolerance is not None:
@@ -51,7 +52,7 @@ def build(folder: Path, name: str, environment: dict[str, str], changes: list[st
     """Clone the repository, run the pipeline in the clone, and return where it is."""
     clone = folder / name
     clone.parent.mkdir(parents=True, exist_ok=True)
-    _git("clone", "--quiet", "--no-hardlinks", str(Path.cwd()), str(clone))
+    git("clone", "--quiet", "--no-hardlinks", str(Path.cwd()), str(clone))
     (clone / "dvc.lock").unlink(missing_ok=True)  # nothing may pass for done
     change(clone / "params.yaml", changes)
     params.load(clone / "params.yaml")
@@ -73,18 +74,25 @@ def change(path: Path, changes: list[str]) -> None:
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     for item in changes:
         key, equals, text = item.partition("=")
-        *sections, last = key.split(".")
-        section = values
-        for part in sections:
-            section = section.get(part) if isinstance(section, dict) else None
-        if not equals or not isinstance(section, dict) or last not in section:
-            raise PipelineError(f"-S {item}: expected KEY=VALUE with a key of params.yaml")
         value = yaml.safe_load(text)
         if key == "data.folder.path":
             value = str(Path(value).resolve())
-        section[last] = value
+        if not equals or not assign(values, key, value):
+            raise PipelineError(f"-S {item}: expected KEY=VALUE with a key of params.yaml")
     if changes:
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def assign(values: dict[str, Any], key: str, value: Any) -> bool:
+    """Set a dotted key of nested sections; returns whether there is such a key."""
+    *sections, last = key.split(".")
+    section: Any = values
+    for part in sections:
+        section = section.get(part) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or last not in section:
+        return False
+    section[last] = value
+    return True
 
 
 def outputs(clone: Path) -> list[Path]:
@@ -156,13 +164,6 @@ def _numbers(value: Any, prefix: str = "") -> dict[str, float]:
         return {key: number for part in parts for key, number in part.items()}
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return {prefix.rstrip("."): float(value)} if number else {}
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PipelineError(f"git {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout
 
 
 if __name__ == "__main__":
