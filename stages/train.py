@@ -12,6 +12,7 @@ from deepfake import (
     embedding,
     evaluation,
     figures,
+    fine_tuning,
     model,
     params,
     rows,
@@ -78,11 +79,13 @@ def _train(
     if chosen.fine_tune.epochs:
         # Trained in the precision chosen, saved in float32, which every machine computes.
         trained = features if precision == "float32" else _features(settings, precision)
-        tuned = training.fine_tune(
+        tuned = fine_tuning.fine_tune(
             IMAGES,
             trained,
             head,
             chosen,
+            statistics=settings.embed.statistics,
+            scales=settings.embed.scales,
             class_weight=training.balanced(train.labels, chosen.class_weight),
             image_size=size,
             views=description["views"],
