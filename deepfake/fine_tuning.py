@@ -90,10 +90,12 @@ def fine_tune(
             getattr(optimizer, "inner_optimizer", optimizer).learning_rate.assign(rate)
             examples = train.epoch(augment, seed=seed, epoch=epoch)
             title = f"fine-tune epoch {epoch + 1}"
-            return train.each(examples, batch_size, step, title)
+            return train.each(examples, train.count, batch_size, step, title)
 
         def validate() -> tuple[np.ndarray, np.ndarray]:
-            labels, logits = valid.each(valid.in_order(), batch_size, compiled.score, "validate")
+            total = valid.count * len(views)
+            examples = valid.in_order()
+            labels, logits = valid.each(examples, total, batch_size, compiled.score, "validate")
             return labels[:: len(views)], logits.reshape(-1, len(views)).mean(axis=1)
 
         phase = Phase(
@@ -177,7 +179,7 @@ class Compiled:
         self.inputs = [tf.TensorSpec(output.shape, output.dtype) for output in outputs]
         self.signature = [self.inputs, tf.TensorSpec((None,), tf.float32)]
         self.score = tf.function(
-            lambda inputs, _: head(network.trained(inputs), training=False)[:, 0],
+            lambda inputs, labels: head(network.trained(inputs), training=False)[:, 0],
             input_signature=self.signature,
         )
 
@@ -238,6 +240,7 @@ class Split:
     ) -> None:
         self._images, self._name, self._views = images, name, views
         self._compiled, self._records, self._activations = compiled, records, activations
+        self.count = dataset.count(images, name)
         self._labels: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
 
@@ -249,9 +252,8 @@ class Split:
     def keep(self, batch_size: int) -> None:
         """Keep as many pictures as fit; always in the same batches, so that a continued run reads
         what the undisturbed one does."""
-        count = dataset.count(self._images, self._name)
         decoded = dataset.decoded(dataset.pictures(self._images, self._name))
-        with progress.bar(count, f"keep {self._name}", "pictures") as shown:
+        with progress.bar(self.count, f"keep {self._name}", "pictures") as shown:
             for batch in embedding.batches(decoded, batch_size):
                 versions = self._versions([pixels for _, pixels in batch])
                 for (picture, pixels), records in zip(batch, versions, strict=True):
@@ -311,11 +313,12 @@ class Split:
     def each(
         self,
         examples: Iterator[Example],
+        total: int,
         batch_size: int,
         function: Callable[..., Any],
         title: str,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and logits (n,) by `function`, of a batch's inputs and labels, while the next
+        """Labels and logits (total,) by `function`, of a batch's inputs and labels, while the next
         batches are made ready."""
 
         def prepare(batch: list[Example]) -> tuple[list[Any], np.ndarray]:
@@ -323,7 +326,6 @@ class Split:
 
         batches = embedding.batches(examples, batch_size)
         labels, logits = [], []
-        total = dataset.count(self._images, self._name)
         with progress.bar(total, title, "pictures") as shown:
             for x, y in dataset.ordered(prepare, batches, workers=1, ahead=BATCHES_AHEAD):
                 logits.append(function(x, y).numpy())

@@ -267,17 +267,6 @@ def test_moments_are_those_of_all_rows_in_any_number_of_blocks(monkeypatch):
     np.testing.assert_allclose(std, rows.std(axis=0), rtol=1e-9)
 
 
-def test_fine_tuning_trains_from_the_layer_named_on(features):
-    variables = training.trainable_from(features.get_layer("mobilenet_v2"), "block_2_expand")
-    assert not any("block_1_" in variable.path for variable in variables)
-    assert any("block_2_depthwise" in variable.path for variable in variables)
-    assert not any("_BN" in variable.path for variable in variables)
-    with pytest.raises(PipelineError, match=r"received 'block_16_expand'.*Conv1"):
-        training.trainable_from(features.get_layer("mobilenet_v2"), "block_16_expand")
-    everything = training.trainable_from(features.get_layer("mobilenet_v2"), "all")
-    assert len(everything) > len(variables)
-
-
 def test_random_filters_do_not_answer_to_brightness(network):
     for name in ("Conv1", "block_5_depthwise"):
         (kernel,) = network.get_layer(name).get_weights()
