@@ -12,8 +12,9 @@ import time
 
 import numpy as np
 
-from deepfake import backbone, model, params, runtime, training
+from deepfake import backbone, fine_tuning, model, params, runtime
 from deepfake.head import Head
+from deepfake.split_network import SplitNetwork
 
 BATCH, SIZE, WARM_UP, STEPS = 16, 256, 3, 10
 
@@ -22,28 +23,32 @@ def seconds_per_step(deterministic: bool) -> float:
     """The median time of a training step in this process."""
     settings = params.load()
     runtime.start(seed=settings.seed, precision="float32", deterministic=deterministic)
-    import keras
-
     network = backbone.initial("random", 1.0)[0]
     features = backbone.features(network, settings.embed.layers, settings.embed.statistics, SIZE)
     dimensions = features.output_shape[-1]
-    moments = np.zeros(dimensions, "f"), np.ones(dimensions, "f")
-    head = model.keras_head(Head.create(*moments, [], np.random.default_rng(0)), 0.0)
-    trunk = features.get_layer("mobilenet_v2")
-    variables = training.trainable_from(trunk, settings.train.fine_tune.from_layer)
+    head = model.keras_head(Head.untrained(dimensions), 0.0)
+    from_layer = settings.train.fine_tune.from_layer
+    variables = fine_tuning.trainable_from(features.get_layer("mobilenet_v2"), from_layer)
     variables += head.trainable_variables
-    optimizer = keras.optimizers.Adam(1e-5)
+    optimizer = fine_tuning.adam(1e-5)
     optimizer.build(variables)
-    step = training.compiled_step(
-        features, head, optimizer, variables, np.ones(2, "f"), settings.train.weight_decay, SIZE
+    network = SplitNetwork(
+        features,
+        from_layer,
+        statistics=settings.embed.statistics,
+        image_size=SIZE,
+        scales=[1.0],
+        fold=True,
     )
+    compiled = fine_tuning.Compiled(network, head, SIZE)
+    step = compiled.step(optimizer, variables, np.ones(2, "f"), settings.train.weight_decay)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (BATCH, SIZE, SIZE, 3)).astype("float32")
     labels = (np.arange(BATCH) % 2).astype("float32")
     times = []
     for _ in range(WARM_UP + STEPS):
         start = time.perf_counter()
-        step(pixels, labels).numpy()
+        step(compiled.frozen(pixels), labels).numpy()
         times.append(time.perf_counter() - start)
     return statistics.median(times[WARM_UP:])
 

@@ -26,6 +26,15 @@ class Augmentation:
     contrast: float
     jpeg: float
 
+    @property
+    def only_flips(self) -> bool:
+        """Whether a picture is at most mirrored."""
+        return not (self.rotation or self.zoom or self.shift or self.contrast or self.jpeg)
+
+    def mirrors(self, generator: np.random.Generator) -> bool:
+        """Whether calling this with such a generator mirrors the picture."""
+        return self.flip and bool(generator.uniform(-1, 1, size=7)[0] < 0)
+
     def __call__(
         self, pixels: NDArray[np.uint8], generator: np.random.Generator
     ) -> NDArray[np.uint8]:

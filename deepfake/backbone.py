@@ -154,12 +154,12 @@ def features(
             smaller = resized(scaled, round(scale * image_size))
         outputs = trunk(smaller, training=False)
         for output in outputs if isinstance(outputs, list | tuple) else [outputs]:
-            parts += [_statistic(name, output) for name in statistics]
+            parts += [statistic(name, output) for name in statistics]
     joined = ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
     return keras.Model(pixels, joined, name="features")
 
 
-def _statistic(name: str, activations: Any) -> Any:
+def statistic(name: str, activations: Any) -> Any:
     """`mean` or `std` over the positions of activations (batch, h, w, c), float32 (batch, c)."""
     from keras import ops
 

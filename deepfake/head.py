@@ -64,6 +64,12 @@ class Head:
         kernels[-1] = np.zeros_like(kernels[-1])
         return cls(mean, variance, kernels, [np.zeros(n, "float32") for n in sizes[1:]])
 
+    @classmethod
+    def untrained(cls, dimensions: int, hidden: Sequence[int] = ()) -> "Head":
+        """A head for features of mean 0 and variance 1."""
+        moments = np.zeros(dimensions, "float32"), np.ones(dimensions, "float32")
+        return cls.create(*moments, hidden, np.random.default_rng(0))
+
     @property
     def hidden(self) -> list[int]:
         return [kernel.shape[1] for kernel in self.kernels[:-1]]

@@ -57,9 +57,8 @@ def assemble(features: Any, head: Any, views: Sequence[str], image_size: int) ->
 
 def untrained(features: Any, dimensions: int, views: Sequence[str], image_size: int) -> Any:
     """The image model with an untrained head of one hidden layer, for `keras_file.with_head`."""
-    constant = np.zeros(dimensions, "float32"), np.ones(dimensions, "float32")
-    head = Head.create(*constant, [1], np.random.default_rng(0))
-    return assemble(features, keras_head(head, 0.0), views, image_size)
+    head = keras_head(Head.untrained(dimensions, [1]), 0.0)
+    return assemble(features, head, views, image_size)
 
 
 def save(model: Any, path: Path | str) -> None:

@@ -143,6 +143,7 @@ class FineTuneParams(Section):
     learning_rate: Positive
     batch_size: Count
     patience: Count
+    cache_megabytes: Annotated[int, Field(ge=0)]
     augment: AugmentParams
 
 

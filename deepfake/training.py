@@ -9,20 +9,18 @@ an undisturbed one.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepfake import dataset, embedding, model, progress, scores
-from deepfake.augmentation import Augmentation
+from deepfake import embedding, scores
 from deepfake.embedding import Embeddings
 from deepfake.errors import PipelineError
 from deepfake.files import replacing
 from deepfake.head import Adam, Head, Variable, moments, standardisation
-from deepfake.images import decode
 from deepfake.params import TrainParams
 
 HISTORY_COLUMNS = (
@@ -34,7 +32,6 @@ HISTORY_COLUMNS = (
     "valid_loss",
     "valid_roc_auc",
 )
-WINDOW_GROUPS = 32  # row groups of pictures shuffled together
 _CHECKPOINT_SECONDS = 5.0
 
 Row = dict[str, Any]
@@ -164,7 +161,7 @@ def _resume(phase: Phase, checkpoint: Path) -> State:
     return State(facts["history"], best, facts["best_roc_auc"], facts["best_epoch"])
 
 
-def _reseed(network: Any, seed: int, epoch: int) -> None:
+def reseed(network: Any, seed: int, epoch: int) -> None:
     """Give every dropout layer the random state of this epoch, whatever ran before."""
     for layer in network._flatten_layers():
         if hasattr(layer, "seed_generator"):
@@ -245,162 +242,3 @@ def _head_epoch(
             labels.append(y[rows])
             logits.append(logit)
     return np.concatenate(labels), np.concatenate(logits)
-
-
-def trainable_from(network: Any, from_layer: str) -> list[Any]:
-    """Freeze the layers of MobileNetV2 before `from_layer` (`all`: none); returns the variables
-    that are trained.
-
-    Raises:
-        PipelineError: the part of the network in use has no such layer.
-    """
-    import keras
-
-    names = [layer.name for layer in network.layers]
-    if from_layer != "all" and from_layer not in names:
-        raise PipelineError(
-            f"train.fine_tune.from_layer: received {from_layer!r}, which is not among the layers "
-            f"in use, {names[1]} to {names[-1]}"
-        )
-    start = 0 if from_layer == "all" else names.index(from_layer)
-    for index, layer in enumerate(network.layers):
-        if not isinstance(layer, keras.layers.BatchNormalization):  # frozen from the beginning
-            layer.trainable = index >= start
-    return list(network.trainable_variables)
-
-
-def epoch_pictures(
-    images: Path | str, *, seed: int, epoch: int
-) -> Iterator[tuple[dataset.Picture, np.random.Generator]]:
-    """The training pictures in this epoch's order, each with its own random generator.
-
-    Row groups are read in random order and shuffled together `WINDOW_GROUPS` at a time.
-    """
-    generator = np.random.default_rng([seed, 2, epoch])
-    groups = dataset.row_groups(images, "train")
-    order = generator.permutation(len(groups))
-    for start in range(0, len(order), WINDOW_GROUPS):
-        window = [groups[number] for number in order[start : start + WINDOW_GROUPS]]
-        pictures = [
-            (group.start + offset, picture)
-            for group in window
-            for offset, picture in enumerate(dataset.read(group))
-        ]
-        for index in generator.permutation(len(pictures)):
-            number, picture = pictures[index]
-            yield picture, np.random.default_rng([seed, 3, epoch, number])
-
-
-def fine_tune(
-    images: Path | str,
-    backbone_features: Any,
-    head: Any,
-    params: TrainParams,
-    *,
-    class_weight: np.ndarray,
-    image_size: int,
-    views: Sequence[str],
-    precision: str,
-    seed: int,
-    start_roc_auc: float,
-    work: Path,
-    on_epoch: Callable[[Row], None],
-) -> State:
-    """Phase 2: `backbone_features` from `fine_tune.from_layer` on, and the head, on the pictures.
-
-    Batch-norm stays in inference mode. The weights that come in are kept unless an epoch is
-    better than their `start_roc_auc` on `valid`.
-    """
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    chosen = params.fine_tune
-    variables = trainable_from(backbone_features.get_layer("mobilenet_v2"), chosen.from_layer)
-    variables += head.trainable_variables
-    optimizer: Any = keras.optimizers.Adam(chosen.learning_rate)
-    if precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(variables)
-    step = compiled_step(
-        backbone_features, head, optimizer, variables, class_weight, params.weight_decay, image_size
-    )
-    augment = Augmentation(**chosen.augment.model_dump())
-    resize = embedding.resizer(image_size)
-    whole = model.assemble(backbone_features, head, views, image_size)
-    total = dataset.count(images, "train")
-
-    def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
-        _reseed(head, seed, epoch)
-        _set_rate(optimizer, rate)
-        examples = dataset.ordered(
-            lambda item: (item[0].label, augment(decode(item[0].data), item[1])),
-            epoch_pictures(images, seed=seed, epoch=epoch),
-        )
-        labels, logits = [], []
-        with progress.bar(total, f"fine-tune epoch {epoch + 1}", "pictures") as shown:
-            for batch in embedding.batches(examples, chosen.batch_size):
-                y = np.array([label for label, _ in batch], dtype="float32")
-                x = embedding.resized([pixels for _, pixels in batch], resize)
-                logits.append(step(x, y).numpy())
-                labels.append(y)
-                shown.update(len(batch))
-        return np.concatenate(labels), np.concatenate(logits)
-
-    def validate() -> tuple[np.ndarray, np.ndarray]:
-        score = model.scorer(whole)
-        _, labels, scores = model.score_split(score, images, "valid", chosen.batch_size)
-        scores = np.clip(scores.astype("float64"), 1e-12, 1 - 1e-12)
-        return labels, np.log(scores) - np.log1p(-scores)
-
-    phase = Phase(
-        "fine_tune",
-        chosen.epochs,
-        chosen.patience,
-        chosen.learning_rate,
-        params.schedule,
-        run_epoch,
-        validate,
-        [*variables, *optimizer.variables],
-        variables,
-    )
-    return run(phase, work / "fine_tune.npz", on_epoch, start_roc_auc)
-
-
-def _set_rate(optimizer: Any, rate: float) -> None:
-    getattr(optimizer, "inner_optimizer", optimizer).learning_rate.assign(rate)
-
-
-def compiled_step(
-    backbone_features: Any,
-    head: Any,
-    optimizer: Any,
-    variables: list[Any],
-    class_weight: np.ndarray,
-    weight_decay: float,
-    image_size: int,
-) -> Any:
-    """A function (pixels (n, size, size, 3) float32, labels (n,)) to logits (n,): one step."""
-    import tensorflow as tf
-
-    weights = tf.constant(class_weight)
-    kernels = [v for v in head.trainable_variables if len(v.shape) == 2]
-    signature = [
-        tf.TensorSpec((None, image_size, image_size, 3), tf.float32),
-        tf.TensorSpec((None,), tf.float32),
-    ]
-
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def step(pixels: Any, labels: Any) -> Any:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([v.value for v in variables])
-            logit = head(backbone_features(pixels, training=False), training=True)[:, 0]
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logit)
-            loss = tf.reduce_mean(losses * tf.gather(weights, tf.cast(labels, tf.int32)))
-            for kernel in kernels:
-                loss += weight_decay * tf.nn.l2_loss(kernel)
-            scaled = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, [v.value for v in variables])
-        optimizer.apply(gradients, variables)
-        return logit
-
-    return step

@@ -94,17 +94,19 @@ def _fine_tune(
 ) -> training.State:
     """Phase 2, and the image model of both; trained in the precision chosen, saved in float32,
     which every machine computes."""
-    from deepfake import model
+    from deepfake import fine_tuning, model
 
     size, chosen = settings.backbone.image_size, settings.train
     features = _features(settings, "float32")
     trained = features if precision == "float32" else _features(settings, precision)
     head = model.keras_head(trained_head, chosen.dropout)
-    state = training.fine_tune(
+    state = fine_tuning.fine_tune(
         IMAGES,
         trained,
         head,
         chosen,
+        statistics=settings.embed.statistics,
+        scales=settings.embed.scales,
         class_weight=training.balanced(train.labels, chosen.class_weight),
         image_size=size,
         views=description["views"],

@@ -16,7 +16,6 @@ from deepfake import (
     keras_file,
     model,
     runtime,
-    training,
     views,
 )
 from deepfake.errors import PipelineError
@@ -271,17 +270,6 @@ def test_head_put_into_the_file_is_what_keras_saves(features, tmp_path, hidden):
     turned = [[views.shown(picture, view) for view in VIEWS] for picture in pixels.astype("f")]
     embedded = np.stack([np.asarray(features(np.stack(picture))) for picture in turned])
     np.testing.assert_allclose(read.scores(embedded), model.scorer(loaded)(list(pixels)), atol=1e-5)
-
-
-def test_fine_tuning_trains_from_the_layer_named_on(features):
-    variables = training.trainable_from(features.get_layer("mobilenet_v2"), "block_2_expand")
-    assert not any("block_1_" in variable.path for variable in variables)
-    assert any("block_2_depthwise" in variable.path for variable in variables)
-    assert not any("_BN" in variable.path for variable in variables)
-    with pytest.raises(PipelineError, match=r"received 'block_16_expand'.*Conv1"):
-        training.trainable_from(features.get_layer("mobilenet_v2"), "block_16_expand")
-    everything = training.trainable_from(features.get_layer("mobilenet_v2"), "all")
-    assert len(everything) > len(variables)
 
 
 def test_random_filters_do_not_answer_to_brightness(network):
