@@ -1,92 +1,28 @@
 """From a source to shards: splits, duplicates, limits, order, and pictures that cannot be used."""
 
-import io
 import json
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from making import content, packed, picture, run, settings, split_files, write
 
 from deepfake import FAKE, REAL, SPLITS, dataset
 from deepfake import ingest as module
 from deepfake.errors import PipelineError
-from deepfake.ingest import BOTH_LABELS, Placed, ingest, make_plan, shares
-from deepfake.params import CsvParams, DataParams, FolderParams, KaggleParams, SampleParams
+from deepfake.ingest import BOTH_LABELS, Placed, make_plan, shares
+from deepfake.params import DataParams
 from deepfake.sources import open_source
 from deepfake.sources.base import Entry
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def picture(number: int, size: int = 24) -> bytes:
-    pixels = np.random.default_rng(number).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=0)
-    return file.getvalue()
-
-
-def settings(path: Path | str, **changes: Any) -> DataParams:
-    folder = {"valid_fraction": 0.2, "test_fraction": 0.2}
-    folder |= {key: changes.pop(key) for key in list(changes) if key in folder}
-    values: dict[str, Any] = {
-        "limit_per_class": None, "max_bad_fraction": 0.0, "shard_megabytes": 256,
-    }  # fmt: skip
-    return DataParams(
-        source="folder",
-        sample=SampleParams(
-            train_per_class=1, valid_per_class=1, test_per_class=1, size=64, strength=1.0
-        ),
-        kaggle=KaggleParams(dataset="a/b/1"),
-        folder=FolderParams(
-            path=str(path),
-            real=["real"],
-            fake=["fake"],
-            csv=CsvParams(file=None, path_column="path", label_column="label", split_column=None),
-            **folder,
-        ),
-        **(values | changes),
-    )
-
-
-def write(root: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return root
-
-
-def split_files(per_class: int = 4) -> dict[str, bytes]:
-    """Distinct pictures in split and class folders: `train/real/0.png`, ..."""
-    names = [
-        f"{split}/{name}/{number}.png"
-        for split in SPLITS
-        for name in ("real", "fake")
-        for number in range(per_class)
-    ]
-    return {name: picture(number) for number, name in enumerate(names)}
-
-
-def run(params: DataParams, directory: Path, seed: int = 1) -> dict[str, Any]:
-    with open_source(params, seed) as source:
-        return ingest(source, params, seed, directory)
-
-
 def plan(params: DataParams, seed: int = 1) -> list[Placed]:
     with open_source(params, seed) as source:
         return make_plan(source, params, seed).placed
-
-
-def packed(directory: Path) -> dict[str, dataset.Picture]:
-    return {item.path: item for split in SPLITS for item in dataset.pictures(directory, split)}
-
-
-def content(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def test_every_picture_arrives_with_its_bytes_label_and_split(tmp_path: Path) -> None:

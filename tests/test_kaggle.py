@@ -14,6 +14,7 @@ import kaggle_server
 import numpy as np
 import pytest
 from kaggle_server import DOWNLOAD, FILES, SIGNATURE, TOKEN, Fault, KaggleServer
+from making import LIMITS
 from PIL import Image
 
 from deepfake import FAKE, REAL
@@ -95,7 +96,7 @@ def refusal(*parts: str) -> "pytest.RaisesExc[PipelineError]":
 
 
 def test_a_download_is_tested_recorded_and_kept(server: KaggleServer, tmp_path: Path) -> None:
-    path, version, sha256 = fetch(DATA_SET)
+    path, version, sha256 = fetch(DATA_SET, LIMITS)
     assert path == cache(tmp_path) / "archive.zip"
     assert path.read_bytes() == ARCHIVE
     assert (version, sha256) == (2, hashlib.sha256(ARCHIVE).hexdigest())
@@ -107,16 +108,16 @@ def test_a_download_is_tested_recorded_and_kept(server: KaggleServer, tmp_path: 
 def test_what_is_in_the_cache_needs_no_network_and_no_credentials(
     server: KaggleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = fetch(DATA_SET)
+    first = fetch(DATA_SET, LIMITS)
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     server.requests.clear()
-    assert fetch(DATA_SET) == first
+    assert fetch(DATA_SET, LIMITS) == first
     assert server.requests == []
 
 
 def test_without_a_version_the_newest_is_taken(server: KaggleServer) -> None:
     server.archives["xhlulu", "140k-real-and-fake-faces", 10] = ARCHIVE
-    path, version, _ = fetch(parse(XHLULU))
+    path, version, _ = fetch(parse(XHLULU), LIMITS)
     assert version == 10
     assert path.parent.name == "10"
 
@@ -127,7 +128,7 @@ def test_no_credentials(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -
         "no Kaggle credentials", "https://www.kaggle.com/settings/api", "KAGGLE_API_TOKEN",
         "~/.kaggle/access_token", "data.source: sample", "folder",
     ):  # fmt: skip
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
 
 
 def test_credentials_that_kaggle_does_not_accept(
@@ -135,7 +136,7 @@ def test_credentials_that_kaggle_does_not_accept(
 ) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired")
     with refusal("does not accept the credentials") as caught:
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
     assert "KGAT_expired" not in str(caught.value)
 
 
@@ -152,25 +153,25 @@ def test_refusals_are_not_tried_again(
 ) -> None:
     server.faults = [Fault(DOWNLOAD, status=status)]
     with refusal("xhlulu/140k-real-and-fake-faces version 2", *parts):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
     assert len(server.paths(DOWNLOAD)) == 1
 
 
 def test_a_version_that_is_not_there(server: KaggleServer) -> None:
     with refusal("version 7", "no such data set or version"):
-        fetch(parse(f"{XHLULU}/7"))
+        fetch(parse(f"{XHLULU}/7"), LIMITS)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_faults_that_pass_are_waited_out(server: KaggleServer, status: int) -> None:
     server.faults = [Fault(DOWNLOAD, status=status, retry_after=0)] * 2
-    assert fetch(DATA_SET)[0].read_bytes() == ARCHIVE
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
     assert len(server.paths(DOWNLOAD)) == 3
 
 
 def test_a_cut_connection_is_resumed_where_it_broke(server: KaggleServer) -> None:
     server.faults = [Fault(FILES, cut_after=20_000)]
-    assert fetch(DATA_SET)[0].read_bytes() == ARCHIVE
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
     ranges = [request.headers.get("Range") for request in server.paths(FILES)]
     assert ranges == [None, None, "bytes=20000-"]
 
@@ -181,9 +182,9 @@ def test_a_later_run_continues_what_an_earlier_one_kept(
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     server.faults = [Fault(FILES, cut_after=30_000)]
     with refusal("connection to Kaggle failed", "30000 bytes) is kept"):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
     assert not (cache(tmp_path) / "archive.zip").exists()
-    assert fetch(DATA_SET)[0].read_bytes() == ARCHIVE
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
     assert server.paths(FILES)[-1].headers["Range"] == "bytes=30000-"
 
 
@@ -193,10 +194,10 @@ def test_a_file_that_changed_meanwhile_is_not_appended_to(
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     server.faults = [Fault(FILES, cut_after=30_000)]
     with refusal("kept"):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
     other = zipped(["train/real/1.jpg", "train/fake/1.jpg"])
     server.archives["xhlulu", "140k-real-and-fake-faces", 2] = other
-    assert fetch(DATA_SET)[0].read_bytes() == other
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == other
 
 
 def test_a_stalled_connection_is_given_up_and_resumed(
@@ -205,7 +206,7 @@ def test_a_stalled_connection_is_given_up_and_resumed(
     monkeypatch.setattr(module, "PATIENCE", 0.3)
     server.faults = [Fault(FILES, stall_after=10_000, seconds=60)]
     started = time.monotonic()
-    assert fetch(DATA_SET)[0].read_bytes() == ARCHIVE
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
     assert server.paths(FILES)[-1].headers["Range"] == "bytes=10000-"
     assert time.monotonic() - started < 30
 
@@ -214,9 +215,9 @@ def test_a_page_instead_of_the_archive(server: KaggleServer, tmp_path: Path) -> 
     page = b"<html>Please sign in</html>"
     server.faults = [Fault(FILES, body=page, content_type="text/html")]
     with refusal("not a zip that can be read", f"{len(page)} bytes"):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
     assert not (cache(tmp_path) / "archive.sha256").exists()
-    assert fetch(DATA_SET)[0].read_bytes() == ARCHIVE
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
 
 
 def test_an_archive_with_a_wrong_checksum(server: KaggleServer) -> None:
@@ -224,18 +225,18 @@ def test_an_archive_with_a_wrong_checksum(server: KaggleServer) -> None:
     damaged = ARCHIVE[:middle] + bytes([ARCHIVE[middle] ^ 255]) + ARCHIVE[middle + 1 :]
     server.faults = [Fault(FILES, body=damaged)]
     with refusal("not a zip that can be read", "checksum"):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
 
 
 def test_other_bytes_under_the_same_version_are_refused(
     server: KaggleServer, tmp_path: Path
 ) -> None:
-    path, _, sha256 = fetch(DATA_SET)
+    path, _, sha256 = fetch(DATA_SET, LIMITS)
     path.unlink()
     other = zipped(["train/real/1.jpg", "train/fake/1.jpg"])
     server.archives["xhlulu", "140k-real-and-fake-faces", 2] = other
     with refusal("not the archive", hashlib.sha256(other).hexdigest(), sha256, "delete"):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
     assert not path.exists()
     assert (cache(tmp_path) / "archive.sha256").read_text().startswith(sha256)
 
@@ -243,28 +244,28 @@ def test_other_bytes_under_the_same_version_are_refused(
 def test_a_refused_archive_is_not_downloaded_again_once_it_is_accepted(
     server: KaggleServer, tmp_path: Path
 ) -> None:
-    fetch(DATA_SET)[0].unlink()
+    fetch(DATA_SET, LIMITS)[0].unlink()
     record = cache(tmp_path) / "archive.sha256"
     record.write_text(f"{'0' * 64}  archive.zip\n")
     with refusal("not the archive"):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
     record.unlink()
     server.faults = [Fault(FILES, body=None, cut_after=0)]  # no byte of it is needed
-    assert fetch(DATA_SET)[0].read_bytes() == ARCHIVE
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
 
 
 def test_an_archive_that_changed_in_the_cache_is_refused(server: KaggleServer) -> None:
-    path, _, _ = fetch(DATA_SET)
+    path, _, _ = fetch(DATA_SET, LIMITS)
     path.write_bytes(ARCHIVE + b"\0")
     with refusal("SHA-256"):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
     assert path.read_bytes() == ARCHIVE + b"\0"
 
 
 def test_no_room_for_the_archive(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.faults = [Fault(FILES, length=10**15)]
     with refusal("needs 1000000000 MB", "are free"):
-        fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
 
 
 def test_the_clients_verbose_mode_is_off(
@@ -275,7 +276,7 @@ def test_the_clients_verbose_mode_is_off(
     # It prints credentials, and reads an archive as a whole to print that: nothing to resume.
     monkeypatch.setattr(KaggleApi, "args", ["--verbose"])
     server.faults = [Fault(FILES, cut_after=20_000)]
-    fetch(DATA_SET)
+    fetch(DATA_SET, LIMITS)
     assert server.paths(FILES)[-1].headers["Range"] == "bytes=20000-"
 
 
@@ -289,8 +290,8 @@ def test_no_secret_is_told(
     page = {"body": b"<html>", "content_type": "text/html"}
     server.faults = [Fault(FILES, status=status, **page) for status in (503, 500, 403)]
     with refusal("status 403") as caught:
-        fetch(DATA_SET)
-    fetch(DATA_SET)
+        fetch(DATA_SET, LIMITS)
+    fetch(DATA_SET, LIMITS)
     written = [path.read_bytes() for path in (tmp_path / "project").rglob("*") if path.is_file()]
     output = capfd.readouterr()
     told = b"".join(written) + f"{output.out}{output.err}{caplog.text}{caught.value!r}".encode()
@@ -301,7 +302,7 @@ def test_no_secret_is_told(
 
 def _fetch_elsewhere(url: str) -> str:
     kaggle_server.point_at(url)
-    return fetch(DATA_SET)[2]
+    return fetch(DATA_SET, LIMITS)[2]
 
 
 def test_processes_that_want_the_same_archive_download_it_once(server: KaggleServer) -> None:
@@ -313,7 +314,7 @@ def test_processes_that_want_the_same_archive_download_it_once(server: KaggleSer
 
 
 def test_the_140k_data_set_is_known(server: KaggleServer) -> None:
-    with open_kaggle(KaggleParams(dataset=f"{XHLULU}/2"), FOLDER) as source:
+    with open_kaggle(KaggleParams(dataset=f"{XHLULU}/2"), FOLDER, LIMITS) as source:
         entries = source.offer().entries
         description = source.describe()
     places = {(entry.split, entry.label) for entry in entries}
@@ -335,7 +336,7 @@ def test_the_other_known_data_set(server: KaggleServer) -> None:
     ]
     server.archives["manjilkarki", "deepfake-and-real-images", 1] = zipped(names)
     dataset = "manjilkarki/deepfake-and-real-images/1"
-    with open_kaggle(KaggleParams(dataset=dataset), FOLDER) as source:
+    with open_kaggle(KaggleParams(dataset=dataset), FOLDER, LIMITS) as source:
         places = {entry.path: (entry.split, entry.label) for entry in source.offer().entries}
     assert len(places) == 12
     assert places["Dataset/Validation/Fake/fake_1.jpg"] == ("valid", FAKE)
@@ -344,7 +345,7 @@ def test_the_other_known_data_set(server: KaggleServer) -> None:
 
 def test_any_other_data_set_follows_the_rules_of_data_folder(server: KaggleServer) -> None:
     server.archives["some-one", "faces", 3] = zipped(["x/natural/1.jpg", "x/AI/1.jpg"])
-    with open_kaggle(KaggleParams(dataset="some-one/faces/3"), FOLDER) as source:
+    with open_kaggle(KaggleParams(dataset="some-one/faces/3"), FOLDER, LIMITS) as source:
         labels = {entry.path: entry.label for entry in source.offer().entries}
     assert labels == {"x/natural/1.jpg": REAL, "x/AI/1.jpg": FAKE}
 

@@ -15,8 +15,6 @@ import shutil
 import sys
 import threading
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +24,10 @@ from filelock import FileLock, Timeout
 
 from deepfake.errors import PipelineError
 from deepfake.files import sha256_file, write_text
-from deepfake.params import FolderParams, KaggleParams
-from deepfake.sources.base import anchored
+from deepfake.params import ArchiveParams, FolderParams, KaggleParams
+from deepfake.progress import shown
+from deepfake.sources.archive import DAMAGED, Archive, NotAZip
+from deepfake.sources.base import Unreadable, anchored
 from deepfake.sources.folder import FolderSource
 from deepfake.sources.layouts import ClassNames
 
@@ -85,7 +85,7 @@ class DataSet:
         return f"https://www.kaggle.com/datasets/{self.ref}"
 
 
-def open_kaggle(params: KaggleParams, folder: FolderParams) -> FolderSource:
+def open_kaggle(params: KaggleParams, folder: FolderParams, limits: ArchiveParams) -> FolderSource:
     """The source that `data.kaggle` names, downloading it if it is not in the cache.
 
     A data set that is not `KNOWN` is read by the rules of `data.folder` (but for its path).
@@ -94,7 +94,7 @@ def open_kaggle(params: KaggleParams, folder: FolderParams) -> FolderSource:
         PipelineError: no credentials, refused, not there, cut off, or not the bytes of before.
     """
     data_set = parse(params.dataset)
-    archive, version, sha256 = fetch(data_set)
+    archive, version, sha256 = fetch(data_set, limits)
     description = {"name": f"kaggle:{data_set.ref}", "version": str(version)}
     known = KNOWN.get(data_set.ref.lower())
     if known is None:
@@ -102,7 +102,7 @@ def open_kaggle(params: KaggleParams, folder: FolderParams) -> FolderSource:
     else:
         names, table, below = ClassNames([known.real], [known.fake]), None, known.below
     shown = f"{data_set.ref}/{version}"
-    return FolderSource(archive, shown, names, table, below, description, sha256)
+    return FolderSource(archive, shown, names, limits, table, below, description, sha256)
 
 
 def parse(text: str) -> DataSet:
@@ -113,7 +113,7 @@ def parse(text: str) -> DataSet:
     return DataSet(parts[0], parts[1], int(parts[2]) if len(parts) == 3 else None)
 
 
-def fetch(data_set: DataSet) -> tuple[Path, int, str]:
+def fetch(data_set: DataSet, limits: ArchiveParams) -> tuple[Path, int, str]:
     """Path, version and SHA-256 of the data set's archive in the cache.
 
     An archive that is there and unchanged needs neither network nor credentials, if the version
@@ -127,7 +127,7 @@ def fetch(data_set: DataSet) -> tuple[Path, int, str]:
     with _only_one(folder / "lock"):
         if not archive.exists():
             partial = _download(data_set, folder / "partial")
-            _test(partial)
+            _test(partial, limits)
             sha256 = _checked(partial, record, data_set)
             os.replace(partial, archive)
             shutil.rmtree(partial.parent, ignore_errors=True)
@@ -167,17 +167,14 @@ def _checked(archive: Path, record: Path, data_set: DataSet) -> str:
     return sha256
 
 
-def _test(archive: Path) -> None:
+def _test(archive: Path, limits: ArchiveParams) -> None:
     """Raises PipelineError, and deletes the file, if it is not a zip with right checksums."""
-    fault = None
     try:
-        with zipfile.ZipFile(archive) as file:
-            damaged = file.testzip()
-            fault = f"the checksum of {damaged!r} in it is wrong" if damaged else None
-    except (RuntimeError, NotImplementedError):
-        return  # encrypted or unknown compression: `ingest` names those files one by one
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        fault = str(error)
+        with Archive(archive, limits) as files:
+            damaged = _first_damaged(files)
+        fault = f"the checksum of {damaged!r} in it is wrong" if damaged else None
+    except NotAZip as error:
+        fault = error.fault
     if fault:
         size = archive.stat().st_size
         archive.unlink()
@@ -186,6 +183,18 @@ def _test(archive: Path) -> None:
             "Run again; if it repeats, download the data set in a browser and use "
             "data.source: folder."
         )
+
+
+def _first_damaged(files: Archive) -> str | None:
+    """Path of the first file whose content is not what the zip promises; reads everything."""
+    for path in shown(files.members, len(files.members), "checksums", "files"):
+        try:
+            files.read(path)
+        except Unreadable as error:
+            # Files refused for another reason are named one by one by `ingest`.
+            if error.reason == DAMAGED:
+                return path
+    return None
 
 
 def _download(data_set: DataSet, folder: Path) -> Path:

@@ -212,6 +212,25 @@ def _stem(plain: str) -> str:
     return name[: name.rindex(".")] if is_picture(name) else name
 
 
+def oddities(
+    rows: Sequence[Row], found: Mapping[str, Place], paths: Iterable[str], where: str
+) -> list[str]:
+    """What is strange, but not wrong, about a table whose rows can all be used."""
+    odd: list[str] = []
+    if len(rows) > len(found):
+        odd.append(
+            f"{where}: {len(rows) - len(found)} of {len(rows)} rows name a picture that an earlier "
+            "row names as well, with the same label and split"
+        )
+    unnamed = [path for path in paths if path not in found]
+    if unnamed:
+        odd.append(
+            f"{where}: no row names {len(unnamed)} of {len(unnamed) + len(found)} pictures, which "
+            f"are left out: {_first(unnamed)}"
+        )
+    return odd
+
+
 def contradictions(found: Mapping[str, Place], folders: Mapping[str, Place], where: str) -> None:
     """Raises PipelineError if table and class folders disagree: one of them is misread.
 
