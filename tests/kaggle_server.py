@@ -20,6 +20,12 @@ TOKEN = "KGAT_marked-token-0123456789"
 SIGNATURE = "marked-signature-9876543210"
 MODIFIED = "Wed, 01 Jan 2025 00:00:00 GMT"
 
+# Of the environment, what would lead the client elsewhere.
+VARIABLES = (
+    "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR",
+    "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY",
+)  # fmt: skip
+
 INTROSPECT = "/v1/security.OAuthService/IntrospectToken"
 GET_DATASET = "/v1/datasets.DatasetApiService/GetDataset"
 DOWNLOAD = "/v1/datasets.DatasetApiService/DownloadDataset"
@@ -86,9 +92,14 @@ class KaggleServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        self.close()
+
+    def close(self) -> None:
+        """Stop; who connects from now on is refused."""
+        if self._thread.is_alive():
+            self._http.shutdown()
+            self._http.server_close()
+            self._thread.join()
 
     @property
     def url(self) -> str:
