@@ -612,6 +612,10 @@ KAGGLE = [
         "Tries again, up to five times, after longer and longer waits.", requests=3,
     ),
     Trouble(
+        "5xx while the token is checked", HANDLED, (), faults(Fault(INTROSPECT, status=503)),
+        "The same.", requests=1,
+    ),
+    Trouble(
         "5xx without end", ERROR, ("status 502", "Run again when Kaggle can be reached"),
         faults(*[Fault(DOWNLOAD, status=502)] * 5), requests=5,
     ),
@@ -651,7 +655,8 @@ KAGGLE = [
     ),
     Trouble(
         "a page of another network (a hotel's, say) for every answer", ERROR,
-        ("some-one/faces",), faults(*[Fault(INTROSPECT, status=200, **WEB)] * 5),
+        ("something else than Kaggle answered", "sign in"),
+        faults(Fault(INTROSPECT, status=200, **WEB)),
     ),
     Trouble(
         "a damaged archive", ERROR,

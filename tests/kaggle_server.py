@@ -30,6 +30,8 @@ INTROSPECT = "/v1/security.OAuthService/IntrospectToken"
 GET_DATASET = "/v1/datasets.DatasetApiService/GetDataset"
 DOWNLOAD = "/v1/datasets.DatasetApiService/DownloadDataset"
 FILES = "/files/"
+# Bytes sent at a time.
+PIECE = 4096
 
 
 @dataclass
@@ -74,11 +76,15 @@ class KaggleServer:
         archives: bytes by (owner, slug, version).
         faults: what is to go wrong.
         requests: what came in.
+        pace: bytes of an archive served in a second; None: as many as go.
+        sent: bytes of archives sent so far.
     """
 
     archives: dict[tuple[str, str, int], bytes] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    pace: float | None = None
+    sent: int = 0
 
     def __enter__(self) -> Self:
         self._http = _Server(("127.0.0.1", 0), _handler(self))
@@ -222,7 +228,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, body: bytes, fault: Fault) -> None:
         stop = fault.cut_after if fault.cut_after is not None else fault.stall_after
         try:
-            self.wfile.write(body[:stop])
+            for start in range(0, len(body[:stop]), PIECE):
+                self.wfile.write(body[start : min(start + PIECE, stop or len(body))])
+                self.kaggle.sent += PIECE
+                if self.kaggle.pace:
+                    time.sleep(PIECE / self.kaggle.pace)
             self.wfile.flush()
             if fault.stall_after is not None:
                 time.sleep(fault.seconds)

@@ -8,12 +8,14 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import kaggle_server
 import numpy as np
 import pytest
-from kaggle_server import DOWNLOAD, FILES, SIGNATURE, TOKEN, Fault, KaggleServer
+from kaggle_server import DOWNLOAD, FILES, GET_DATASET, SIGNATURE, TOKEN, Fault, KaggleServer
 from making import LIMITS
 from PIL import Image
 
@@ -165,6 +167,36 @@ def test_faults_that_pass_are_waited_out(server: KaggleServer, status: int) -> N
     server.faults = [Fault(DOWNLOAD, status=status, retry_after=0)] * 2
     assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
     assert len(server.paths(DOWNLOAD)) == 3
+
+
+def waits(header: str) -> float:
+    error = Exception()
+    error.response = SimpleNamespace(headers={"Retry-After": header})  # type: ignore[attr-defined]
+    return module._wait(error, 1)
+
+
+def test_how_long_kaggle_asks_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_WAIT", 2.0)
+    assert waits("7") == 7
+    assert waits("100000") == module.LONGEST_WAIT
+    assert waits("soon") == 2
+    assert waits(formatdate(time.time() + 50, usegmt=True)) == pytest.approx(50, abs=5)
+    assert waits(formatdate(time.time() - 50, usegmt=True)) == 2
+
+
+def test_the_newest_version_is_asked_for_again(server: KaggleServer) -> None:
+    server.faults = [Fault(GET_DATASET, status=500)] * 2
+    assert fetch(parse(XHLULU), LIMITS)[1] == 2
+
+
+def test_progress_of_a_download_is_told(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.05)
+    server.pace = 60_000
+    fetch(DATA_SET, LIMITS)
+    line = r"downloaded \d+ of 0 MB, 0\.\d MB/s, \d+ s left"
+    assert re.search(line, capfd.readouterr().err)
 
 
 def test_a_cut_connection_is_resumed_where_it_broke(server: KaggleServer) -> None:

@@ -15,10 +15,11 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -50,6 +51,9 @@ CREDENTIALS = (
     "as well. Without an account: data.source: sample draws its own pictures, and data.source: "
     "folder reads a directory or zip that you have."
 )
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +205,21 @@ def _download(data_set: DataSet, folder: Path) -> Path:
     """Download, continuing what is in `folder`; returns the path of the whole file."""
     api = _client(data_set)
     path = folder / f"{data_set.slug}.zip"
+    _patiently(lambda: _download_once(api, data_set, path), data_set, path)
+    return path
+
+
+def _patiently(ask: Callable[[], T], data_set: DataSet, path: Path | None = None) -> T:
+    """What `ask` returns, asking again after failures that may pass.
+
+    Args:
+        path: the file that is to grow; attempts are counted anew when it does.
+    """
     attempt = 0
     while True:
         before = _size(path)
         try:
-            _download_once(api, data_set, path)
-            return path
+            return ask()
         except Exception as error:
             attempt = 1 if _size(path) > before else attempt + 1
             if attempt >= ATTEMPTS or not _may_pass(error):
@@ -248,12 +261,13 @@ def _newest_version(data_set: DataSet) -> int:
     types = importlib.import_module("kagglesdk.datasets.types.dataset_api_service")
     request = types.ApiGetDatasetRequest()
     request.owner_slug, request.dataset_slug = data_set.owner, data_set.slug
-    try:
+
+    def ask() -> int:
         with _silent(), api.build_kaggle_client() as client:
             answer = client.datasets.dataset_api_client.get_dataset(request)
-    except Exception as error:
-        raise _explained(error, data_set, None) from None
-    return int(answer.current_version_number)
+        return int(answer.current_version_number)
+
+    return _patiently(ask, data_set)
 
 
 def _client(data_set: DataSet) -> Any:
@@ -265,22 +279,25 @@ def _client(data_set: DataSet) -> Any:
     try:
         with _silent():
             package = importlib.import_module("kaggle.api.kaggle_api_extended")
-            api = package.KaggleApi()
-            # Its verbose mode (VERBOSE=1) prints requests with their Authorization header, and
-            # whole archives.
-            api.args = [argument for argument in api.args if argument != "--verbose"]
-            # At its debug level urllib3 logs the signed addresses of downloads.
-            logging.getLogger("urllib3").setLevel(logging.INFO)
-            _limit_waiting(api)
-            api.authenticate()
+        api = package.KaggleApi()
+        # Its verbose mode (VERBOSE=1) prints requests with their Authorization header, and
+        # whole archives.
+        api.args = [argument for argument in api.args if argument != "--verbose"]
+        # At its debug level urllib3 logs the signed addresses of downloads.
+        logging.getLogger("urllib3").setLevel(logging.INFO)
+        _limit_waiting(api)
+        _patiently(lambda: _authenticate(api), data_set)
     except SystemExit:
         given = any(os.environ.get(name) for name in ("KAGGLE_API_TOKEN", "KAGGLE_KEY"))
         what = "Kaggle does not accept the credentials given" if given else "no Kaggle credentials"
         message = f"{what}, and {data_set.ref} is not in {CACHE}. {CREDENTIALS}"
         raise PipelineError(message) from None
-    except Exception as error:
-        raise _explained(error, data_set, None) from None
     return api
+
+
+def _authenticate(api: Any) -> None:
+    with _silent():
+        api.authenticate()
 
 
 def _limit_waiting(api: Any) -> None:
@@ -349,8 +366,8 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.exists() else 0
 
 
 def _status(error: Exception) -> int | None:
@@ -365,7 +382,12 @@ def _may_pass(error: Exception) -> bool:
         return status == 429 or status >= 500
     # A ValueError is the client's word for a file of another length than announced.
     names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"RequestException", "HTTPError", "ValueError"})
+    return bool(names & {"RequestException", "HTTPError", "ValueError"}) and not _is_a_page(error)
+
+
+def _is_a_page(error: Exception) -> bool:
+    """Whether something else than Kaggle's API has answered."""
+    return any(cls.__name__ == "JSONDecodeError" for cls in type(error).__mro__)
 
 
 def _wait(error: Exception, attempt: int) -> float:
@@ -373,7 +395,17 @@ def _wait(error: Exception, attempt: int) -> float:
     wait: float = FIRST_WAIT * 2 ** (attempt - 1)
     response = getattr(error, "response", None)
     asked = str(response.headers.get("Retry-After", "")) if response is not None else ""
-    return min(max(wait, float(asked) if asked.isdigit() else 0.0), LONGEST_WAIT)
+    return min(max(wait, _seconds(asked)), LONGEST_WAIT)
+
+
+def _seconds(retry_after: str) -> float:
+    """A `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), as seconds from now."""
+    if retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return parsedate_to_datetime(retry_after).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def _short(error: Exception) -> str:
@@ -396,6 +428,11 @@ def _explained(error: Exception, data_set: DataSet, path: Path | None) -> Pipeli
     }
     kept = f" What has arrived ({_size(path)} bytes) is kept and continued." if path else ""
     status = _status(error)
+    if _is_a_page(error):
+        return PipelineError(
+            f"cannot download {data_set.ref}: something else than Kaggle answered. A proxy, or the "
+            "page on which a network wants you to sign in, may be in the way."
+        )
     if status is None and not _may_pass(error):
         text = f"cannot download {data_set.ref}: {type(error).__name__}"
         detail = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
