@@ -56,6 +56,9 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
 
 
+Result = tuple[Placed, Picture | Rejected, NDArray[np.uint8]]
+
+
 class Looks:
     """How the pictures written so far look: their perceptual hashes, by split, in order."""
 
@@ -114,7 +117,7 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
     rejected = list(plan.rejected)
     with _replacing_directory(directory) as partial:
         with ShardWriter(partial, params.shard_megabytes) as shards:
-            results = _read_all(source, plan.placed)
+            results = read_all(source, plan.placed)
             for placed, result, look in shown(results, len(plan.placed), "ingest", "pictures"):
                 if isinstance(result, Rejected):
                     rejected.append(result)
@@ -307,11 +310,9 @@ def image_id(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8")).hexdigest()[:16]
 
 
-Result = tuple[Placed, Picture | Rejected, NDArray[np.uint8]]
-
-
-def _read_all(source: Source, placed: list[Placed]) -> Iterator[Result]:
-    """Each picture in order, read and decoded once to see that it can be, with its look."""
+def read_all(source: Source, placed: list[Placed]) -> Iterator[Result]:
+    """Each picture in order, read and decoded once to see that it can be, with its look: its
+    perceptual hash, of no bytes for one that is rejected."""
     ids: set[str] = set()
 
     def read(item: Placed) -> Result:

@@ -46,6 +46,7 @@ class FolderSource:
         self._below = below
         self._description = description or {"name": "folder", "version": None, "path": shown}
         self._known_sha256 = sha256
+        self._max_rows = limits.max_files
         self._warnings: list[str] = []
 
     def __enter__(self) -> Self:
@@ -124,9 +125,8 @@ class FolderSource:
             data = self._archive.read(file)
         except Unreadable as error:
             raise PipelineError(f"{where} cannot be read: {error.reason}") from None
-        rows = layouts.read_table(
-            data, table.path_column, table.label_column, table.split_column, where
-        )
+        columns = table.path_column, table.label_column, table.split_column
+        rows = layouts.read_table(data, *columns, where, self._max_rows)
         found = layouts.match_table(rows, folders, self._names, where)
         layouts.contradictions(found, folders, where)
         self._warnings += layouts.oddities(rows, found, folders, where)
