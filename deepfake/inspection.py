@@ -264,10 +264,12 @@ def _layout(found: Inspection) -> str:
 def _of_table(table: Table) -> str:
     if table.path_column is None:
         return f"{table.file}: {table.rows:,} rows; no column names pictures"
-    names: dict[int | None, str] = {None: "?"}
-    names.update(LABEL_NAMES)
     told = [
-        f"`{column}`: " + ", ".join(f"{value} = {names[label]}" for value, label in values.items())
+        f"`{column}`: "
+        + ", ".join(
+            f"{value} = {'?' if label is None else LABEL_NAMES[label]}"
+            for value, label in values.items()
+        )
         for column, values in table.labels.items()
         if any(label is not None for label in values.values()) or "label" in column.lower()
     ]
