@@ -10,14 +10,18 @@ import json
 import sys
 import threading
 import time
+from base64 import b64encode
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlparse
 
-TOKEN = "KGAT_marked-token-0123456789"
-SIGNATURE = "marked-signature-9876543210"
+# Put together here, so that a search for them does not find this file.
+TOKEN = "-".join(["KGAT_marked", "token", "0123456789"])
+USER, LEGACY_KEY = "tester", "-".join(["marked", "legacy", "key", "1122334455"])
+BASIC = b64encode(f"{USER}:{LEGACY_KEY}".encode()).decode()
+SIGNATURE = "-".join(["marked", "signature", "9876543210"])
 MODIFIED = "Wed, 01 Jan 2025 00:00:00 GMT"
 
 # Of the environment, what would lead the client elsewhere.
@@ -123,6 +127,10 @@ class KaggleServer:
         return None
 
 
+# What is never to be found in anything that a run writes or shows.
+SECRETS = (TOKEN, LEGACY_KEY, BASIC, SIGNATURE)
+
+
 def point_at(url: str) -> None:
     """Make the kaggle client of this process talk to a server instead of Kaggle."""
     from kagglesdk import kaggle_env
@@ -162,8 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(fault)
         elif self.path == INTROSPECT:
             accepted = body.get("token") == TOKEN
-            self._json(200, {"active": accepted, "username": "tester" if accepted else ""})
-        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self._json(200, {"active": accepted, "username": USER if accepted else ""})
+        elif self.headers.get("Authorization") not in (f"Bearer {TOKEN}", f"Basic {BASIC}"):
             self._json(401, {"code": 401, "message": "Unauthenticated"})
         elif self.path == GET_DATASET:
             versions = self._versions(body)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import multiprocessing
 import re
 import time
@@ -15,8 +16,19 @@ from types import SimpleNamespace
 import kaggle_server
 import numpy as np
 import pytest
-from kaggle_server import DOWNLOAD, FILES, GET_DATASET, SIGNATURE, TOKEN, Fault, KaggleServer
-from making import LIMITS
+from kaggle_server import (
+    BASIC,
+    DOWNLOAD,
+    FILES,
+    GET_DATASET,
+    LEGACY_KEY,
+    SIGNATURE,
+    TOKEN,
+    USER,
+    Fault,
+    KaggleServer,
+)
+from making import LIMITS, content, run, settings
 from PIL import Image
 
 from deepfake import FAKE, REAL
@@ -330,17 +342,43 @@ def test_no_secret_is_told(
     assert SIGNATURE.encode() not in told
 
 
-def _fetch_elsewhere(url: str) -> str:
+def _ingest_elsewhere(url: str, directory: Path) -> dict[str, bytes]:
     kaggle_server.point_at(url)
-    return fetch(DATA_SET, LIMITS)[2]
+    run(settings(source="kaggle", kaggle=KaggleParams(dataset=f"{XHLULU}/2")), directory)
+    return content(directory)
 
 
-def test_processes_that_want_the_same_archive_download_it_once(server: KaggleServer) -> None:
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(2) as pool:
-        sums = pool.map(_fetch_elsewhere, [server.url] * 2)
-    assert set(sums) == {hashlib.sha256(ARCHIVE).hexdigest()}
+def test_four_processes_that_ingest_the_same_data_set_download_it_once(
+    server: KaggleServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.pace = len(ARCHIVE) / 2  # slow enough that all of them want it at once
+    places = [(server.url, tmp_path / f"images {number}") for number in range(4)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        written = pool.starmap(_ingest_elsewhere, places, chunksize=1)
+    assert written[0]
+    assert all(images == written[0] for images in written)
     assert len(server.paths(DOWNLOAD)) == 1
+    assert server.sent < 1.5 * len(ARCHIVE)
+    assert capfd.readouterr().err.count("another process is fetching this data set") == 3
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_an_older_key_serves_as_well(
+    server: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    if where == "environment":
+        monkeypatch.setenv("KAGGLE_USERNAME", USER)
+        monkeypatch.setenv("KAGGLE_KEY", LEGACY_KEY)
+    else:
+        key = json.dumps({"username": USER, "key": LEGACY_KEY})
+        (tmp_path / "home" / "kaggle.json").write_text(key)
+        monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "home"))
+        from kaggle.api.kaggle_api_extended import KaggleApi
+
+        monkeypatch.setattr(KaggleApi, "config_dir", str(tmp_path / "home"))
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
+    assert server.paths(DOWNLOAD)[0].headers["Authorization"] == f"Basic {BASIC}"
 
 
 def test_the_140k_data_set_is_known(server: KaggleServer) -> None:
