@@ -15,12 +15,14 @@ from faults import (
     HANDLED,
     KAGGLE,
     KEY,
+    PAGE_OF_FAULTS,
     PICTURES,
     REFUSED,
     WARNING,
     Awkward,
     Case,
     Trouble,
+    documented,
 )
 from making import content, packed, run, settings, split_files, write, zip_bytes
 
@@ -167,3 +169,9 @@ def test_kaggle(
     assert content(cache / "1") == before
     run(of_version(1), tmp_path / "images")  # needs neither network nor credentials
     assert len(packed(tmp_path / "images")) == 12
+
+
+def test_the_documentation_is_of_this_list() -> None:
+    page = PAGE_OF_FAULTS.read_text(encoding="utf-8")
+    assert page == documented(page), "run `make docs`"
+    assert page.count("\n| ") > len(ARCHIVES + DATA_SETS + PICTURES + KAGGLE)

@@ -4,6 +4,7 @@ import io
 import os
 import stat
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,54 @@ def test_a_member_that_claims_too_much_is_not_read(
         assert len(view.read("real/2.jpg")) == 1000
         with pytest.raises(Unreadable, match="file too large"):
             view.read("real/1.jpg")
+
+
+def test_a_member_that_unpacks_to_more_than_it_says_takes_no_memory(tmp_path: Path) -> None:
+    path, size = tmp_path / "data.zip", 200_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("real/1.jpg", b"\0" * size)
+    lie = path.read_bytes().replace(struct.pack("<I", size), struct.pack("<I", 100_000))
+    path.write_bytes(lie)
+    with Archive(path, LIMITS) as view:
+        tracemalloc.start()
+        with pytest.raises(Unreadable, match="damaged in the archive"):
+            view.read("real/1.jpg")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+def test_a_list_of_files_of_any_length_is_not_read(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", ["real/1.jpg"])
+    # The end says that the list has 500 MB, which the file then has, in a hole.
+    data = path.read_bytes()
+    end = bytearray(data[data.index(b"PK\x05\x06") :])
+    end[12:20] = struct.pack("<II", 500_000_000, 0)
+    with open(path, "wb") as file:
+        file.truncate(500_000_000)
+        file.seek(0, os.SEEK_END)
+        file.write(end)
+    tracemalloc.start()
+    with pytest.raises(PipelineError, match="lists more than 10,000 files"):
+        Archive(path, LIMITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_a_directory_of_too_many_files(tmp_path: Path) -> None:
+    root = directory(tmp_path / "data", [f"real/{number}.jpg" for number in range(12)])
+    with pytest.raises(PipelineError, match="lists more than 10 files"):
+        Archive(root, LIMITS.model_copy(update={"max_files": 10}))
+
+
+def test_a_table_of_too_many_rows(tmp_path: Path) -> None:
+    table = b"path,label\n" + b"1.jpg,real\n" * 11
+    root = directory(tmp_path / "data", {"t.csv": table, "1.jpg": b""})
+    limits = LIMITS.model_copy(update={"max_files": 10})
+    source = open_folder(folder_params(root, file="t.csv"), limits)
+    with source, pytest.raises(PipelineError, match=r"t\.csv has more than 10 rows"):
+        source.offer()
 
 
 def test_a_file_that_went_away(tmp_path: Path) -> None:

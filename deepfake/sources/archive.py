@@ -6,11 +6,9 @@ tables that others read. What a zip claims of itself is believed only as far as 
 `ArchiveParams` bounds how many files it may list and what they may unpack to.
 """
 
-import contextlib
 import io
 import os
 import stat
-import threading
 import unicodedata
 import zipfile
 from collections.abc import Iterator
@@ -34,17 +32,9 @@ _GIGABYTE = 1_000_000_000
 
 _JUNK_FOLDERS = {"__macosx"}
 _JUNK_FILES = {"thumbs.db", "desktop.ini"}
-_READABLE_METHODS = {
-    zipfile.ZIP_STORED,
-    zipfile.ZIP_DEFLATED,
-    zipfile.ZIP_BZIP2,
-    zipfile.ZIP_LZMA,
-}
-# Of these `zipfile` unpacks whatever it has read of the file at once, however much that gives; so
-# they are read in small pieces, and by one thread at a time.
-_UNBOUNDED_METHODS = {zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
-_PIECE, _SMALL_PIECE = 1 << 20, 1 << 12
-_one_unbounded = threading.Lock()
+# `zipfile` unpacks bzip2 and LZMA without a bound: a few bytes can fill the memory.
+_READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_PIECE = 1 << 20
 # Bits of a member's flags: encryption, encryption of another kind, a patch to another file.
 _ENCRYPTED = 0x1 | 0x40
 _PATCH = 0x20
@@ -145,10 +135,8 @@ class Archive:
             else:
                 with open(self.path / member.handle, "rb") as file:
                     data = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            # bzip2 reports bad data as an OSError, too, but one without a number.
-            damaged = self.is_zip and error.errno is None
-            raise Unreadable(DAMAGED if damaged else "cannot be read from disk") from None
+        except OSError:
+            raise Unreadable("cannot be read from disk") from None
         except Exception as error:
             # BadZipFile, EOFError, and each decompressor has errors of its own: all of them say
             # that the bytes are not what the directory of the zip promises.
@@ -160,11 +148,8 @@ class Archive:
     def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
         """A member's bytes: at most as many as the zip says, even while they are unpacked."""
         assert self._zip is not None
-        unbounded = info.compress_type in _UNBOUNDED_METHODS
-        size = _SMALL_PIECE if unbounded else _PIECE
-        turn = _one_unbounded if unbounded else contextlib.nullcontext()
-        with turn, self._zip.open(info) as file:
-            data = b"".join(iter(lambda: file.read(size), b""))
+        with self._zip.open(info) as file:
+            data = b"".join(iter(lambda: file.read(_PIECE), b""))
         if len(data) != info.file_size:
             raise zipfile.BadZipFile("shorter than it says")
         return data
