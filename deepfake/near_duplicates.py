@@ -24,7 +24,8 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The pHash of a picture (https://phash.org; Zauner 2010), 256 bits instead of 64.
 
     The signs of the 16 x 16 lowest frequencies of the picture's discrete cosine transform, against
-    their median, of its grey values at 64 x 64. In integers throughout: the same on any machine.
+    their median, of its grey values at 64 x 64. In whole numbers throughout, which float64 holds and
+    adds exactly: the same on any machine.
 
     Args:
         pixels: uint8 RGB, shape (height, width, 3).
@@ -34,16 +35,16 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     grey = Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     cosines = _cosines()
-    frequencies = cosines @ np.asarray(grey, dtype=np.int64) @ cosines.T
+    frequencies = cosines @ np.asarray(grey, dtype=np.float64) @ cosines.T
     return np.packbits(frequencies > np.median(frequencies))
 
 
 @cache
-def _cosines() -> NDArray[np.int64]:
-    """Rows of the transform, without the constant one, as integers, shape (16, 64)."""
+def _cosines() -> NDArray[np.float64]:
+    """Rows of the transform, without the constant one, in whole numbers, shape (16, 64)."""
     rows = np.arange(1, _FREQUENCIES + 1)[:, np.newaxis]
     places = 2 * np.arange(_SIDE) + 1
-    return np.round(1024 * np.cos(np.pi * rows * places / (2 * _SIDE))).astype(np.int64)
+    return np.round(1024 * np.cos(np.pi * rows * places / (2 * _SIDE)))
 
 
 def nearest(
