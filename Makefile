@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-fast lint format ui show sync sweep verify lock clean
+.PHONY: help install repro inspect test test-fast lint format docs ui show sync sweep verify lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,9 @@ $(VENV)/installed: $(REQUIREMENTS) requirements-dev.txt
 repro: install ## run the pipeline, as far as anything has changed, and show the report
 	dvc repro
 	@$(MAKE) --no-print-directory sync show
+
+inspect: install ## look at a folder or zip: layout, labels, duplicates, parameters to use (DATA=…, LIMIT=)
+	@python -m tools.inspection $(if $(LIMIT),--limit $(LIMIT)) '$(DATA)'
 
 show: install ## print the report and both models' metrics (MODEL=data/models/...: its runs)
 ifdef MODEL
@@ -61,6 +64,9 @@ lint: install ## check style and types
 format: install ## put the code in ruff's format
 	ruff check --fix .
 	ruff format .
+
+docs: install ## write the table of faults in docs/ingest.md anew, from the tests' own list
+	PYTHONPATH=. python tests/faults.py
 
 lock: ## compile the requirements anew, with the newest versions that fit
 	$(PYTHON) -m venv $(VENV)-lock

@@ -43,6 +43,12 @@ _SUBSAMPLING = {
 }
 _EXIF_IFD = 34665
 
+# Why bytes are no usable picture.
+REASONS = (
+    "empty file", "not an image", "truncated", "corrupt", "too many pixels",
+    "unsupported pixel type",
+)  # fmt: skip
+
 
 class BadImage(Exception):
     """Bytes that are no usable picture; `reason` is one of a few short, stable phrases."""
@@ -80,8 +86,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     scaled to 8, CMYK is converted without colour management, and ICC profiles are ignored.
 
     Raises:
-        BadImage: the reasons are "empty file", "not an image", "truncated", "corrupt",
-            "too many pixels" and "unsupported pixel type".
+        BadImage: for one of `REASONS`.
     """
     image = _open(data)
     try:

@@ -3,22 +3,23 @@
 import hashlib
 import heapq
 import shutil
-import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tqdm import tqdm
+import numpy as np
+from numpy.typing import NDArray
 
-from deepfake import FAKE, LABEL_NAMES, REAL, SPLITS, images
+from deepfake import FAKE, LABEL_NAMES, REAL, SPLITS, dataset, images
 from deepfake.dataset import Picture, ShardWriter, ordered
 from deepfake.errors import PipelineError
 from deepfake.files import write_json
+from deepfake.near_duplicates import HASH_BYTES, nearest, perceptual_hash
 from deepfake.params import DataParams
+from deepfake.progress import shown
 from deepfake.sources.base import Entry, Rejected, Source, Unreadable
 
 REPORT = "report.json"
@@ -27,11 +28,13 @@ BOTH_LABELS = "same picture under both labels"
 SPLITS_TO_KEEP = ("test", "valid", "train")
 LISTED = 1000
 SHOWN = 5
+_LABELS = {name: label for label, name in LABEL_NAMES.items()}
+_NO_LOOK: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
 # Reading waits for the disk or for other processes, so threads exceed processors.
 WORKERS = 8
-SECONDS_BETWEEN_LINES = 10
-
-T = TypeVar("T")
+# In a split with fewer pictures of one class than this share of the other's, scores that do not
+# weigh the classes say little.
+IMBALANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,49 @@ class Plan:
     rejected: list[Rejected]
     duplicates: dict[str, Any]
     left_out: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+Result = tuple[Placed, Picture | Rejected, NDArray[np.uint8]]
+
+
+class Looks:
+    """How the pictures written so far look: their perceptual hashes, by split, in order."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, list[Entry]] = {split: [] for split in SPLITS}
+        self._hashes: dict[str, bytearray] = {split: bytearray() for split in SPLITS}
+
+    def add(self, placed: Placed, look: NDArray[np.uint8]) -> None:
+        self._items[placed.split].append(placed.entry)
+        self._hashes[placed.split] += look.tobytes()
+
+    def near_duplicates(self, max_distance: int) -> list[dict[str, Any]]:
+        """Pictures that look like one of a more important split, each with the nearest of those.
+
+        Returns:
+            `split`, `path` and `label` of the picture, the same of the other (`like_...`), and
+            `distance` in bits; by split, the nearest first.
+        """
+        pairs: list[dict[str, Any]] = []
+        for split in SPLITS:
+            important = SPLITS_TO_KEEP[: SPLITS_TO_KEEP.index(split)]
+            others = [(name, entry) for name in important for entry in self._items[name]]
+            theirs = np.concatenate([self._array(name) for name in important or [split]])
+            found = nearest(self._array(split), theirs, max_distance) if important else []
+            for i, j, distance in sorted(found, key=lambda item: (item[2], item[0])):
+                entry, (like_split, like) = self._items[split][i], others[j]
+                pairs.append(
+                    {
+                        "split": split, "path": entry.path, "label": LABEL_NAMES[entry.label],
+                        "like_split": like_split, "like_path": like.path,
+                        "like_label": LABEL_NAMES[like.label], "distance": distance,
+                    }
+                )  # fmt: skip
+        return pairs
+
+    def _array(self, split: str) -> NDArray[np.uint8]:
+        return np.frombuffer(self._hashes[split], dtype=np.uint8).reshape(-1, HASH_BYTES)
 
 
 def ingest(source: Source, params: DataParams, seed: int, directory: Path | str) -> dict[str, Any]:
@@ -63,20 +109,26 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
     Raises:
         PipelineError: the pictures cannot be used as asked; `directory` is as it was.
     """
+    directory = Path(directory)
     plan = make_plan(source, params, seed)
+    _require_space(plan.placed, directory, params.near_duplicates.drop_from_train)
     written: Counter[tuple[str, int]] = Counter()
+    looks = Looks()
     rejected = list(plan.rejected)
-    with _replacing_directory(Path(directory)) as partial:
+    with _replacing_directory(directory) as partial:
         with ShardWriter(partial, params.shard_megabytes) as shards:
-            for placed, result in progress(_read_all(source, plan.placed), len(plan.placed)):
+            results = read_all(source, plan.placed)
+            for placed, result, look in shown(results, len(plan.placed), "ingest", "pictures"):
                 if isinstance(result, Rejected):
                     rejected.append(result)
                 else:
                     shards.write(result)
                     written[placed.split, placed.entry.label] += 1
+                    looks.add(placed, look)
         rejected.sort(key=lambda item: item.path)
         checked = len(plan.placed) + len(plan.rejected)
         _check_bad(rejected, checked, params.max_bad_fraction)
+        near = _near_duplicates(looks, params, partial, written)
         _check_classes(written, "after unusable pictures were taken out")
         report = {
             "source": source.describe(),
@@ -84,7 +136,9 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
             "checked": checked,
             "bad": _bad_report(rejected, checked),
             "duplicates": plan.duplicates,
+            "near_duplicates": near,
             "left_out": plan.left_out,
+            "warnings": [*plan.warnings, *_near_warnings(near), *_imbalances(written)],
         }
         write_json(partial / REPORT, report)
     return report
@@ -127,7 +181,8 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
         "under_both_labels": len(both),
     }
     rejected = [*offer.rejected, *(Rejected(path, BOTH_LABELS) for path in sorted(refused))]
-    return Plan(in_writing_order(placed), rejected, duplicates, left_out)
+    warnings = [*offer.warnings, *_copy_warnings(dropped)]
+    return Plan(in_writing_order(placed), rejected, duplicates, left_out, warnings)
 
 
 def limited(entries: list[Entry], limit: int | None, seed: int) -> list[Entry]:
@@ -186,8 +241,10 @@ def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
             return entry, None
 
     same: dict[bytes, list[Entry]] = defaultdict(list)
+    if not suspects:
+        return []
     hashed = ordered(digest, suspects, WORKERS)
-    for entry, key in progress(hashed, len(suspects), "looking for duplicates"):
+    for entry, key in shown(hashed, len(suspects), "duplicates", "files"):
         if key is not None:
             same[key].append(entry)
     return [
@@ -253,39 +310,21 @@ def image_id(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8")).hexdigest()[:16]
 
 
-def progress(items: Iterable[T], total: int, what: str = "pictures") -> Iterator[T]:
-    """`items`, with a progress bar on a terminal and else a line every ten seconds."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=what, leave=False)
-        return
-    started = last = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
-            rate = done / (now - started)
-            left = (total - done) / rate
-            print(
-                f"{what}: {done} of {total}, {rate:.0f} a second, {left:.0f} s left",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
-            last = now
-
-
-def _read_all(source: Source, placed: list[Placed]) -> Iterator[tuple[Placed, Picture | Rejected]]:
-    """Each picture in order, read and decoded once to see that it can be."""
+def read_all(source: Source, placed: list[Placed]) -> Iterator[Result]:
+    """Each picture in order, read and decoded once to see that it can be, with its look: its
+    perceptual hash, of no bytes for one that is rejected."""
     ids: set[str] = set()
 
-    def read(item: Placed) -> tuple[Placed, Picture | Rejected]:
+    def read(item: Placed) -> Result:
         entry = item.entry
         try:
             data = source.read(entry)
-            images.decode(data)
+            look = perceptual_hash(images.decode(data))
         except (Unreadable, images.BadImage) as error:
-            return item, Rejected(entry.path, error.reason)
-        return item, Picture(image_id(entry.path), entry.label, item.split, entry.path, data)
+            return item, Rejected(entry.path, error.reason), _NO_LOOK
+        return item, Picture(image_id(entry.path), entry.label, item.split, entry.path, data), look
 
-    for item, result in ordered(read, placed, WORKERS):
+    for item, result, look in ordered(read, placed, WORKERS):
         if isinstance(result, Picture):
             if result.image_id in ids:
                 raise PipelineError(
@@ -293,7 +332,84 @@ def _read_all(source: Source, placed: list[Placed]) -> Iterator[tuple[Placed, Pi
                     "rename that file"
                 )
             ids.add(result.image_id)
-        yield item, result
+        yield item, result, look
+
+
+def _near_duplicates(
+    looks: Looks, params: DataParams, partial: Path, written: Counter[tuple[str, int]]
+) -> dict[str, Any]:
+    """Report pictures that look like one of a more important split; take those of train out of its
+    shards and of `written`, if that is wanted."""
+    pairs = looks.near_duplicates(params.near_duplicates.max_distance)
+    counts = Counter(pair["split"] for pair in pairs)
+    in_train = [pair for pair in pairs if pair["split"] == "train"]
+    drop = params.near_duplicates.drop_from_train and bool(in_train)
+    if drop:
+        paths = {pair["path"] for pair in in_train}
+        _rewrite_without(partial, "train", paths, params.shard_megabytes)
+        written.subtract(("train", _LABELS[pair["label"]]) for pair in in_train)
+    return {
+        "max_distance": params.near_duplicates.max_distance,
+        "train": counts["train"],
+        "valid": counts["valid"],
+        "other_label": sum(pair["label"] != pair["like_label"] for pair in pairs),
+        "dropped": len(in_train) if drop else 0,
+        "pairs": pairs[:LISTED],
+    }
+
+
+def _rewrite_without(directory: Path, split: str, paths: set[str], megabytes: float) -> None:
+    """Write a split's shards anew, as if the pictures at some paths had never been there."""
+    anew = directory / ".partial-anew"
+    with ShardWriter(anew, megabytes) as shards:
+        for picture in dataset.pictures(directory, split):
+            if picture.path not in paths:
+                shards.write(picture)
+    for path in dataset.shards(directory, split):
+        path.unlink()
+    for path in anew.iterdir():
+        path.rename(directory / path.name)
+    anew.rmdir()
+
+
+def _copy_warnings(dropped: dict[str, str]) -> list[str]:
+    if not dropped:
+        return []
+    first = ", ".join(sorted(dropped)[:SHOWN])
+    return [
+        f"{len(dropped)} pictures are in a more important split as well, byte for byte (test comes "
+        f"before valid, valid before train), and were left out of the lesser: {first}"
+    ]
+
+
+def _near_warnings(near: dict[str, Any]) -> list[str]:
+    if not near["train"] + near["valid"]:
+        return []
+    first = "; ".join(
+        f"{pair['path']} like {pair['like_path']} (distance {pair['distance']})"
+        for pair in near["pairs"][:SHOWN]
+    )
+    advice = (
+        f"{near['dropped']} of them were dropped from train"
+        if near["dropped"]
+        else "data.near_duplicates.drop_from_train takes those of train out"
+    )
+    other = f", {near['other_label']} of them with the other label" if near["other_label"] else ""
+    return [
+        f"{near['train']} pictures of train and {near['valid']} of valid look like one of a more "
+        f"important split{other}: {first}. {advice[0].upper() + advice[1:]}"
+    ]
+
+
+def _imbalances(counts: Counter[tuple[str, int]]) -> list[str]:
+    return [
+        f"{split} has {counts[split, REAL]} real and {counts[split, FAKE]} fake pictures: one "
+        "class is more than ten times the other. Look at average precision rather than accuracy; "
+        "train.class_weight and baseline.class_weight can be balanced"
+        for split in SPLITS
+        if min(counts[split, REAL], counts[split, FAKE])
+        < IMBALANCE * max(counts[split, REAL], counts[split, FAKE])
+    ]
 
 
 def _labels(group: list[Entry]) -> set[int]:
@@ -369,11 +485,30 @@ def _by_split_and_class(counts: Counter[tuple[str, int]]) -> dict[str, dict[str,
     }
 
 
+def _require_space(placed: list[Placed], directory: Path, twice: bool) -> None:
+    """Raises PipelineError if the disk has no room for the shards.
+
+    Args:
+        twice: whether train may be written a second time.
+    """
+    copies = {"train": 2 if twice else 1}
+    needed = sum((item.entry.size or 0) * copies.get(item.split, 1) for item in placed)
+    place = next(path for path in [directory, *directory.absolute().parents] if path.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise PipelineError(
+            f"the pictures need {needed / 1e6:.0f} MB in {directory}, where {free / 1e6:.0f} MB "
+            "are free: make room, or take fewer by data.limit_per_class"
+        )
+
+
 @contextmanager
 def _replacing_directory(directory: Path) -> Iterator[Path]:
     """Yield a fresh directory beside `directory`; on success it takes its place."""
     partial = directory.with_name(f".partial-{directory.name}")
     former = directory.with_name(f".former-{directory.name}")
+    if former.exists() and not directory.exists():
+        former.rename(directory)  # a run was killed between the two renames below
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

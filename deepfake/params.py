@@ -58,6 +58,12 @@ class KaggleParams(Section):
     ]
 
 
+class ArchiveParams(Section):
+    max_files: Count
+    max_gigabytes: Positive
+    max_ratio: Annotated[float, Field(ge=1)]
+
+
 class CsvParams(Section):
     file: str | None
     path_column: str
@@ -86,11 +92,18 @@ class FolderParams(Section):
         return self
 
 
+class NearDuplicateParams(Section):
+    max_distance: Annotated[int, Field(ge=0, le=15)]
+    drop_from_train: bool
+
+
 class DataParams(Section):
     source: Literal["sample", "kaggle", "folder"]
     limit_per_class: Count | None
     max_bad_fraction: Fraction
     shard_megabytes: Annotated[int, Field(ge=1, le=1024)]
+    near_duplicates: NearDuplicateParams
+    archive: ArchiveParams
     sample: SampleParams
     kaggle: KaggleParams
     folder: FolderParams

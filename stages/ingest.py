@@ -1,5 +1,8 @@
 """`ingest`: fetch a data set, check every picture, pack the original bytes into Parquet shards."""
 
+import sys
+from typing import Any
+
 from deepfake import params, tracking
 from deepfake.errors import command
 from deepfake.ingest import ingest
@@ -18,11 +21,25 @@ def main() -> None:
         run.params({"seed": settings.seed, "data": settings.data.model_dump()})
         report = ingest(source, settings.data, settings.seed, IMAGES)
         run.tags({f"source_{key}": value for key, value in report["source"].items() if value})
-        run.metrics({"pictures": report["counts"], "bad": report["bad"]["count"]})
+        run.metrics(_numbers(report))
         run.files([f"{IMAGES}/report.json"])
     for split, counts in report["counts"].items():
         print(f"{split}: {counts['real']} real, {counts['fake']} fake")
+    for warning in report["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"unusable: {report['bad']['count']} of {report['checked']}")
+
+
+def _numbers(report: dict[str, Any]) -> dict[str, Any]:
+    """What the run shows of the report; all of it is among the run's files."""
+    reasons, near = report["bad"]["reasons"], report["near_duplicates"]
+    return {
+        "pictures": report["counts"],
+        "bad": report["bad"]["count"],
+        "bad_because": {reason.replace(" ", "_"): count for reason, count in reasons.items()},
+        "near_duplicates": {split: near[split] for split in ("train", "valid")},
+        "warnings": len(report["warnings"]),
+    }
 
 
 if __name__ == "__main__":

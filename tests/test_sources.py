@@ -4,16 +4,18 @@ import io
 import os
 import stat
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from making import LIMITS, settings
 from PIL import Image
 
 from deepfake import FAKE, REAL, portraits
 from deepfake.errors import PipelineError
-from deepfake.params import DataParams, FolderParams, KaggleParams, SampleParams
+from deepfake.params import DataParams, FolderParams, SampleParams
 from deepfake.sources import layouts, open_source
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Entry, Unreadable
@@ -59,7 +61,7 @@ def zipped(path: Path, files: dict[str, bytes] | list[str]) -> Path:
 
 
 def offered(params: FolderParams) -> dict[str, tuple[str | None, int]]:
-    with open_folder(params) as source:
+    with open_folder(params, LIMITS) as source:
         return {entry.path: (entry.split, entry.label) for entry in source.offer().entries}
 
 
@@ -89,7 +91,7 @@ def test_folders_tell_split_and_class(path: str, split: str | None, label: int |
 def test_directory_and_zip_offer_the_same(tmp_path: Path, kind: Any) -> None:
     files = ["in/test/FAKE/b.png", "in/train/real/a.JPG", "in/valid/ai/c.webp", "in/notes.txt"]
     params = folder_params(kind(tmp_path / "data", files))
-    with open_folder(params) as source:
+    with open_folder(params, LIMITS) as source:
         offer = source.offer()
         read = [source.read(entry) for entry in offer.entries]
     assert [(entry.path, entry.split, entry.label) for entry in offer.entries] == [
@@ -132,7 +134,7 @@ def test_names_that_would_leave_the_folder_are_refused(tmp_path: Path) -> None:
     bad = ["../real/up.jpg", "/real/root.jpg", "real/../../up2.jpg", "C:/real/drive.jpg"]
     control = "real/line\nbreak.jpg"
     path = zipped(tmp_path / "data.zip", ["real/1.jpg", "fake/1.jpg", *bad, control])
-    with open_folder(folder_params(path)) as source:
+    with open_folder(folder_params(path), LIMITS) as source:
         offer = source.offer()
     assert [entry.path for entry in offer.entries] == ["fake/1.jpg", "real/1.jpg"]
     assert {item.reason for item in offer.rejected} == {"unsafe name"}
@@ -152,7 +154,7 @@ def test_members_that_cannot_be_trusted_are_refused(tmp_path: Path) -> None:
     entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b"real/secret.jpg"))
     data[entry + 8 : entry + 10] = struct.pack("<H", 1)
     path.write_bytes(data)
-    with Archive(path) as view:
+    with Archive(path, LIMITS) as view:
         assert sorted(view.members) == ["fake/1.jpg", "real/1.jpg"]
         assert {(item.path, item.reason) for item in view.rejected} == {
             ("fake/2.jpg", "name used twice"),
@@ -167,7 +169,7 @@ def test_damage_inside_a_zip_is_told_by_member(tmp_path: Path) -> None:
         archive.writestr("real/1.jpg", b"first content")
         archive.writestr("fake/1.jpg", b"second content")
     path.write_bytes(path.read_bytes().replace(b"first content", b"First content"))
-    with Archive(path) as view:
+    with Archive(path, LIMITS) as view:
         assert view.read("fake/1.jpg") == b"second content"
         with pytest.raises(Unreadable, match="damaged in the archive"):
             view.read("real/1.jpg")
@@ -178,15 +180,63 @@ def test_a_member_that_claims_too_much_is_not_read(
 ) -> None:
     monkeypatch.setattr("deepfake.sources.archive.MAX_FILE_BYTES", 1000)
     path = zipped(tmp_path / "data.zip", {"real/1.jpg": b"\0" * 1001, "real/2.jpg": b"\0" * 1000})
-    with Archive(path) as view:
+    with Archive(path, LIMITS) as view:
         assert len(view.read("real/2.jpg")) == 1000
         with pytest.raises(Unreadable, match="file too large"):
             view.read("real/1.jpg")
 
 
+def test_a_member_that_unpacks_to_more_than_it_says_takes_no_memory(tmp_path: Path) -> None:
+    path, size = tmp_path / "data.zip", 200_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("real/1.jpg", b"\0" * size)
+    lie = path.read_bytes().replace(struct.pack("<I", size), struct.pack("<I", 100_000))
+    path.write_bytes(lie)
+    with Archive(path, LIMITS) as view:
+        tracemalloc.start()
+        with pytest.raises(Unreadable, match="damaged in the archive"):
+            view.read("real/1.jpg")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+def test_a_list_of_files_of_any_length_is_not_read(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", ["real/1.jpg"])
+    # The end says that the list has 500 MB, which the file then has, in a hole.
+    data = path.read_bytes()
+    end = bytearray(data[data.index(b"PK\x05\x06") :])
+    end[12:20] = struct.pack("<II", 500_000_000, 0)
+    with open(path, "wb") as file:
+        file.truncate(500_000_000)
+        file.seek(0, os.SEEK_END)
+        file.write(end)
+    tracemalloc.start()
+    with pytest.raises(PipelineError, match="lists more than 10,000 files"):
+        Archive(path, LIMITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_a_directory_of_too_many_files(tmp_path: Path) -> None:
+    root = directory(tmp_path / "data", [f"real/{number}.jpg" for number in range(12)])
+    with pytest.raises(PipelineError, match="lists more than 10 files"):
+        Archive(root, LIMITS.model_copy(update={"max_files": 10}))
+
+
+def test_a_table_of_too_many_rows(tmp_path: Path) -> None:
+    table = b"path,label\n" + b"1.jpg,real\n" * 11
+    root = directory(tmp_path / "data", {"t.csv": table, "1.jpg": b""})
+    limits = LIMITS.model_copy(update={"max_files": 10})
+    source = open_folder(folder_params(root, file="t.csv"), limits)
+    with source, pytest.raises(PipelineError, match=r"t\.csv has more than 10 rows"):
+        source.offer()
+
+
 def test_a_file_that_went_away(tmp_path: Path) -> None:
     root = directory(tmp_path / "data", ["real/1.jpg"])
-    with Archive(root) as view:
+    with Archive(root, LIMITS) as view:
         os.remove(root / "real" / "1.jpg")
         with pytest.raises(Unreadable, match="cannot be read from disk"):
             view.read("real/1.jpg")
@@ -282,7 +332,7 @@ def test_a_table_labels_and_splits(tmp_path: Path) -> None:
         directory(tmp_path / "data", files),
         file="t/data.csv", path_column="id", label_column="what", split_column="part",
     )  # fmt: skip
-    with open_folder(params) as source:
+    with open_folder(params, LIMITS) as source:
         offer = source.offer()
     assert [(entry.path, entry.split, entry.label) for entry in offer.entries] == [
         ("p/p1.jpg", "train", REAL),
@@ -341,16 +391,13 @@ def test_a_folder_above_everything_that_is_named_like_a_class(tmp_path: Path) ->
 
 
 def data_params(source: str, folder: FolderParams) -> DataParams:
-    return DataParams(
-        source=source,  # type: ignore[arg-type]
-        limit_per_class=None,
-        max_bad_fraction=0.0,
-        shard_megabytes=256,
-        sample=SampleParams(
-            train_per_class=2, valid_per_class=1, test_per_class=1, size=64, strength=1.0
-        ),
-        kaggle=KaggleParams(dataset="a/b/1"),
-        folder=folder,
+    return settings(source=source).model_copy(
+        update={
+            "folder": folder,
+            "sample": SampleParams(
+                train_per_class=2, valid_per_class=1, test_per_class=1, size=64, strength=1.0
+            ),
+        }
     )
 
 

@@ -18,7 +18,7 @@ def open_source(params: DataParams, seed: int) -> Source:
     if params.source == "kaggle":
         from deepfake.sources.kaggle import open_kaggle
 
-        return open_kaggle(params.kaggle, params.folder)
+        return open_kaggle(params.kaggle, params.folder, params.archive)
     from deepfake.sources.folder import open_folder
 
-    return open_folder(params.folder)
+    return open_folder(params.folder, params.archive)

@@ -1,7 +1,7 @@
 """What `ingest` needs of a place that pictures come from."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,11 +52,13 @@ class Offer:
         entries: the pictures, sorted by path.
         rejected: pictures that are not safe or not possible to read.
         left_out: how many files were passed over, by reason; nothing is wrong with those.
+        warnings: what the user should look at, though the pictures can be used.
     """
 
     entries: list[Entry]
     rejected: list[Rejected] = field(default_factory=list)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 class Source(AbstractContextManager["Source"], Protocol):

@@ -8,7 +8,7 @@ from typing import Any, Self
 from deepfake import images
 from deepfake.errors import PipelineError
 from deepfake.files import sha256_file
-from deepfake.params import CsvParams, FolderParams
+from deepfake.params import ArchiveParams, CsvParams, FolderParams
 from deepfake.sources import layouts
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Entry, Offer, Rejected, Unreadable, anchored
@@ -21,6 +21,7 @@ class FolderSource:
         path: a directory or a zip.
         shown: how messages and `describe` call it.
         names: which names mean real and which fake.
+        limits: what a zip may hold.
         table: the CSV that labels the pictures, or None: their folders do.
         below: only files whose path has this folder (`a/b`) in it count; None: all.
         description: what `describe` returns, but for the archive's SHA-256; None: that of a folder.
@@ -32,18 +33,21 @@ class FolderSource:
         path: Path,
         shown: str,
         names: layouts.ClassNames,
+        limits: ArchiveParams,
         table: CsvParams | None = None,
         below: str | None = None,
         description: dict[str, Any] | None = None,
         sha256: str | None = None,
     ) -> None:
-        self._archive = Archive(path)
+        self._archive = Archive(path, limits)
         self._shown = shown
         self._names = names
         self._table = table
         self._below = below
         self._description = description or {"name": "folder", "version": None, "path": shown}
         self._known_sha256 = sha256
+        self._max_rows = limits.max_files
+        self._warnings: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +78,7 @@ class FolderSource:
         rejected = [item for item in self._archive.rejected if layouts.is_picture(item.path)]
         if not paths:
             raise PipelineError(self._no_pictures(rejected))
+        self._warnings = []
         places = self._places(paths)
         left_out = {
             "outside the data set's folder": len(self._archive.members) - len(inside),
@@ -82,7 +87,7 @@ class FolderSource:
         }
         left_out = {reason: number for reason, number in left_out.items() if number}
         entries = [self._entry(path, spot) for path, spot in sorted(places.items())]
-        return Offer(entries, rejected, left_out)
+        return Offer(entries, rejected, left_out, tuple(self._warnings))
 
     def _is_below(self, path: str) -> bool:
         return self._below is None or f"/{self._below}/".lower() in f"/{path}".lower()
@@ -120,11 +125,11 @@ class FolderSource:
             data = self._archive.read(file)
         except Unreadable as error:
             raise PipelineError(f"{where} cannot be read: {error.reason}") from None
-        rows = layouts.read_table(
-            data, table.path_column, table.label_column, table.split_column, where
-        )
+        columns = table.path_column, table.label_column, table.split_column
+        rows = layouts.read_table(data, *columns, where, self._max_rows)
         found = layouts.match_table(rows, folders, self._names, where)
         layouts.contradictions(found, folders, where)
+        self._warnings += layouts.oddities(rows, found, folders, where)
         if table.split_column is None:
             return {
                 path: layouts.Place(folders[path].split, spot.label) for path, spot in found.items()
@@ -137,7 +142,7 @@ class FolderSource:
         return Entry(path, spot.label, spot.split, member.size, member.checksum)
 
 
-def open_folder(params: FolderParams) -> FolderSource:
+def open_folder(params: FolderParams, limits: ArchiveParams) -> FolderSource:
     """The source that `data.folder` describes."""
     names = layouts.ClassNames(params.real, params.fake)
-    return FolderSource(anchored(params.path), params.path, names, params.csv)
+    return FolderSource(anchored(params.path), params.path, names, limits, params.csv)

@@ -15,19 +15,20 @@ import shutil
 import sys
 import threading
 import time
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from deepfake.errors import PipelineError
 from deepfake.files import sha256_file, write_text
-from deepfake.params import FolderParams, KaggleParams
-from deepfake.sources.base import anchored
+from deepfake.params import ArchiveParams, FolderParams, KaggleParams
+from deepfake.progress import shown
+from deepfake.sources.archive import DAMAGED, Archive, NotAZip
+from deepfake.sources.base import Unreadable, anchored
 from deepfake.sources.folder import FolderSource
 from deepfake.sources.layouts import ClassNames
 
@@ -50,6 +51,9 @@ CREDENTIALS = (
     "as well. Without an account: data.source: sample draws its own pictures, and data.source: "
     "folder reads a directory or zip that you have."
 )
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class DataSet:
         return f"https://www.kaggle.com/datasets/{self.ref}"
 
 
-def open_kaggle(params: KaggleParams, folder: FolderParams) -> FolderSource:
+def open_kaggle(params: KaggleParams, folder: FolderParams, limits: ArchiveParams) -> FolderSource:
     """The source that `data.kaggle` names, downloading it if it is not in the cache.
 
     A data set that is not `KNOWN` is read by the rules of `data.folder` (but for its path).
@@ -94,7 +98,7 @@ def open_kaggle(params: KaggleParams, folder: FolderParams) -> FolderSource:
         PipelineError: no credentials, refused, not there, cut off, or not the bytes of before.
     """
     data_set = parse(params.dataset)
-    archive, version, sha256 = fetch(data_set)
+    archive, version, sha256 = fetch(data_set, limits)
     description = {"name": f"kaggle:{data_set.ref}", "version": str(version)}
     known = KNOWN.get(data_set.ref.lower())
     if known is None:
@@ -102,7 +106,7 @@ def open_kaggle(params: KaggleParams, folder: FolderParams) -> FolderSource:
     else:
         names, table, below = ClassNames([known.real], [known.fake]), None, known.below
     shown = f"{data_set.ref}/{version}"
-    return FolderSource(archive, shown, names, table, below, description, sha256)
+    return FolderSource(archive, shown, names, limits, table, below, description, sha256)
 
 
 def parse(text: str) -> DataSet:
@@ -113,7 +117,7 @@ def parse(text: str) -> DataSet:
     return DataSet(parts[0], parts[1], int(parts[2]) if len(parts) == 3 else None)
 
 
-def fetch(data_set: DataSet) -> tuple[Path, int, str]:
+def fetch(data_set: DataSet, limits: ArchiveParams) -> tuple[Path, int, str]:
     """Path, version and SHA-256 of the data set's archive in the cache.
 
     An archive that is there and unchanged needs neither network nor credentials, if the version
@@ -127,7 +131,7 @@ def fetch(data_set: DataSet) -> tuple[Path, int, str]:
     with _only_one(folder / "lock"):
         if not archive.exists():
             partial = _download(data_set, folder / "partial")
-            _test(partial)
+            _test(partial, limits)
             sha256 = _checked(partial, record, data_set)
             os.replace(partial, archive)
             shutil.rmtree(partial.parent, ignore_errors=True)
@@ -167,17 +171,14 @@ def _checked(archive: Path, record: Path, data_set: DataSet) -> str:
     return sha256
 
 
-def _test(archive: Path) -> None:
+def _test(archive: Path, limits: ArchiveParams) -> None:
     """Raises PipelineError, and deletes the file, if it is not a zip with right checksums."""
-    fault = None
     try:
-        with zipfile.ZipFile(archive) as file:
-            damaged = file.testzip()
-            fault = f"the checksum of {damaged!r} in it is wrong" if damaged else None
-    except (RuntimeError, NotImplementedError):
-        return  # encrypted or unknown compression: `ingest` names those files one by one
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        fault = str(error)
+        with Archive(archive, limits) as files:
+            damaged = _first_damaged(files)
+        fault = f"the checksum of {damaged!r} in it is wrong" if damaged else None
+    except NotAZip as error:
+        fault = error.fault
     if fault:
         size = archive.stat().st_size
         archive.unlink()
@@ -188,16 +189,37 @@ def _test(archive: Path) -> None:
         )
 
 
+def _first_damaged(files: Archive) -> str | None:
+    """Path of the first file whose content is not what the zip promises; reads everything."""
+    for path in shown(files.members, len(files.members), "checksums", "files"):
+        try:
+            files.read(path)
+        except Unreadable as error:
+            # Files refused for another reason are named one by one by `ingest`.
+            if error.reason == DAMAGED:
+                return path
+    return None
+
+
 def _download(data_set: DataSet, folder: Path) -> Path:
     """Download, continuing what is in `folder`; returns the path of the whole file."""
     api = _client(data_set)
     path = folder / f"{data_set.slug}.zip"
+    _patiently(lambda: _download_once(api, data_set, path), data_set, path)
+    return path
+
+
+def _patiently(ask: Callable[[], T], data_set: DataSet, path: Path | None = None) -> T:
+    """What `ask` returns, asking again after failures that may pass.
+
+    Args:
+        path: the file that is to grow; attempts are counted anew when it does.
+    """
     attempt = 0
     while True:
         before = _size(path)
         try:
-            _download_once(api, data_set, path)
-            return path
+            return ask()
         except Exception as error:
             attempt = 1 if _size(path) > before else attempt + 1
             if attempt >= ATTEMPTS or not _may_pass(error):
@@ -239,12 +261,13 @@ def _newest_version(data_set: DataSet) -> int:
     types = importlib.import_module("kagglesdk.datasets.types.dataset_api_service")
     request = types.ApiGetDatasetRequest()
     request.owner_slug, request.dataset_slug = data_set.owner, data_set.slug
-    try:
+
+    def ask() -> int:
         with _silent(), api.build_kaggle_client() as client:
             answer = client.datasets.dataset_api_client.get_dataset(request)
-    except Exception as error:
-        raise _explained(error, data_set, None) from None
-    return int(answer.current_version_number)
+        return int(answer.current_version_number)
+
+    return _patiently(ask, data_set)
 
 
 def _client(data_set: DataSet) -> Any:
@@ -256,22 +279,25 @@ def _client(data_set: DataSet) -> Any:
     try:
         with _silent():
             package = importlib.import_module("kaggle.api.kaggle_api_extended")
-            api = package.KaggleApi()
-            # Its verbose mode (VERBOSE=1) prints requests with their Authorization header, and
-            # whole archives.
-            api.args = [argument for argument in api.args if argument != "--verbose"]
-            # At its debug level urllib3 logs the signed addresses of downloads.
-            logging.getLogger("urllib3").setLevel(logging.INFO)
-            _limit_waiting(api)
-            api.authenticate()
+        api = package.KaggleApi()
+        # Its verbose mode (VERBOSE=1) prints requests with their Authorization header, and
+        # whole archives.
+        api.args = [argument for argument in api.args if argument != "--verbose"]
+        # At its debug level urllib3 logs the signed addresses of downloads.
+        logging.getLogger("urllib3").setLevel(logging.INFO)
+        _limit_waiting(api)
+        _patiently(lambda: _authenticate(api), data_set)
     except SystemExit:
         given = any(os.environ.get(name) for name in ("KAGGLE_API_TOKEN", "KAGGLE_KEY"))
         what = "Kaggle does not accept the credentials given" if given else "no Kaggle credentials"
         message = f"{what}, and {data_set.ref} is not in {CACHE}. {CREDENTIALS}"
         raise PipelineError(message) from None
-    except Exception as error:
-        raise _explained(error, data_set, None) from None
     return api
+
+
+def _authenticate(api: Any) -> None:
+    with _silent():
+        api.authenticate()
 
 
 def _limit_waiting(api: Any) -> None:
@@ -340,8 +366,8 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.exists() else 0
 
 
 def _status(error: Exception) -> int | None:
@@ -356,7 +382,12 @@ def _may_pass(error: Exception) -> bool:
         return status == 429 or status >= 500
     # A ValueError is the client's word for a file of another length than announced.
     names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"RequestException", "HTTPError", "ValueError"})
+    return bool(names & {"RequestException", "HTTPError", "ValueError"}) and not _is_a_page(error)
+
+
+def _is_a_page(error: Exception) -> bool:
+    """Whether something else than Kaggle's API has answered."""
+    return any(cls.__name__ == "JSONDecodeError" for cls in type(error).__mro__)
 
 
 def _wait(error: Exception, attempt: int) -> float:
@@ -364,7 +395,17 @@ def _wait(error: Exception, attempt: int) -> float:
     wait: float = FIRST_WAIT * 2 ** (attempt - 1)
     response = getattr(error, "response", None)
     asked = str(response.headers.get("Retry-After", "")) if response is not None else ""
-    return min(max(wait, float(asked) if asked.isdigit() else 0.0), LONGEST_WAIT)
+    return min(max(wait, _seconds(asked)), LONGEST_WAIT)
+
+
+def _seconds(retry_after: str) -> float:
+    """A `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), as seconds from now."""
+    if retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return parsedate_to_datetime(retry_after).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def _short(error: Exception) -> str:
@@ -387,6 +428,11 @@ def _explained(error: Exception, data_set: DataSet, path: Path | None) -> Pipeli
     }
     kept = f" What has arrived ({_size(path)} bytes) is kept and continued." if path else ""
     status = _status(error)
+    if _is_a_page(error):
+        return PipelineError(
+            f"cannot download {data_set.ref}: something else than Kaggle answered. A proxy, or the "
+            "page on which a network wants you to sign in, may be in the way."
+        )
     if status is None and not _may_pass(error):
         text = f"cannot download {data_set.ref}: {type(error).__name__}"
         detail = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""

@@ -8,7 +8,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -63,11 +63,27 @@ def place(path: str, names: ClassNames) -> Place:
     return Place(split, label)
 
 
+def deciding_folder(path: str, names: ClassNames) -> str | None:
+    """The folder of a path that tells its label, or the word of it that does."""
+    for folder in reversed(PurePosixPath(path).parts[:-1]):
+        if _place_of_folder(folder, names).label is not None:
+            return folder if names.label(folder) is not None else _class_word(folder, names)
+    return None
+
+
+def _class_word(folder: str, names: ClassNames) -> str:
+    return next(word for word in _words(folder) if word in names.labels)
+
+
+def _words(folder: str) -> list[str]:
+    return re.split(r"[-_. ]+", _plain(folder))
+
+
 def _place_of_folder(folder: str, names: ClassNames) -> Place:
     split, label = SPLIT_NAMES.get(_plain(folder)), names.label(folder)
     if split is None and label is None:
         # `training_real` means both; `real_vs_fake` means neither.
-        words = re.split(r"[-_. ]+", _plain(folder))
+        words = _words(folder)
         splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES]
         labels = [names.labels[word] for word in words if word in names.labels]
         if len(words) == 2 and len(splits) == len(labels) == 1:
@@ -117,36 +133,57 @@ class Row:
 
 
 def read_table(
-    data: bytes, path_column: str, label_column: str, split_column: str | None, where: str
+    data: bytes,
+    path_column: str,
+    label_column: str,
+    split_column: str | None,
+    where: str,
+    max_rows: int,
 ) -> list[Row]:
     """The rows of a CSV (UTF-8, comma-separated, with a header; numbered as lines of it).
 
     Raises:
-        PipelineError: not a CSV, or a column is missing.
+        PipelineError: not a CSV, a column is missing, or more rows than `max_rows`.
+    """
+    wanted = [path_column, label_column, *([split_column] if split_column else [])]
+    lines = read_csv(data, where, max_rows)
+    _, header = next(lines, (0, []))
+    missing = [name for name in wanted if name not in header]
+    if missing:
+        raise PipelineError(
+            f"{where} has no column {' and no column '.join(missing)}; its columns are: "
+            f"{', '.join(header) or '(none)'}. Set data.folder.csv to the ones to use."
+        )
+    at = [header.index(name) for name in wanted]
+    rows = [
+        _row(number, [cells[i] if i < len(cells) else "" for i in at])
+        for number, cells in lines
+        if cells
+    ]
+    if not rows:
+        raise PipelineError(f"{where} has a header and no rows")
+    return rows
+
+
+def read_csv(data: bytes, where: str, max_rows: int) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a CSV with their numbers, the header among them.
+
+    Raises:
+        PipelineError: not a CSV, or more rows than `max_rows`.
     """
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        header = next(reader, [])
-        wanted = [path_column, label_column, *([split_column] if split_column else [])]
-        missing = [name for name in wanted if name not in header]
-        if missing:
-            raise PipelineError(
-                f"{where} has no column {' and no column '.join(missing)}; its columns are: "
-                f"{', '.join(header) or '(none)'}. Set data.folder.csv to the ones to use."
-            )
-        at = [header.index(name) for name in wanted]
-        rows = [
-            _row(reader.line_num, [cells[i] if i < len(cells) else "" for i in at])
-            for cells in reader
-            if cells
-        ]
+        for number, cells in enumerate(reader):
+            if number > max_rows:
+                raise PipelineError(
+                    f"{where} has more than {max_rows:,} rows, the most that "
+                    "data.archive.max_files allows"
+                )
+            yield reader.line_num, cells
     except (UnicodeDecodeError, csv.Error) as error:
         raise PipelineError(
             f"{where} cannot be read as a CSV: {error}. Expected UTF-8 with commas and a header."
         ) from None
-    if not rows:
-        raise PipelineError(f"{where} has a header and no rows")
-    return rows
 
 
 def _row(number: int, cells: list[str]) -> Row:
@@ -165,9 +202,7 @@ def match_table(
         PipelineError: rows that name no picture or several, unknown labels or splits, or two
             rows that disagree.
     """
-    by_stem: dict[str, list[str]] = {}
-    for path in paths:
-        by_stem.setdefault(_stem(_plain(path)), []).append(path)
+    by_stem = _by_stem(paths)
     found: dict[str, Place] = {}
     faults: list[str] = []
     for row in rows:
@@ -191,6 +226,20 @@ def match_table(
     return found
 
 
+def named(names: Iterable[str], paths: Iterable[str]) -> dict[str, str]:
+    """The path of each name that names exactly one picture, as rows of a table do."""
+    by_stem = _by_stem(paths)
+    candidates = {name: _candidates(name, by_stem) for name in names}
+    return {name: found[0] for name, found in candidates.items() if len(found) == 1}
+
+
+def _by_stem(paths: Iterable[str]) -> dict[str, list[str]]:
+    by_stem: dict[str, list[str]] = {}
+    for path in paths:
+        by_stem.setdefault(_stem(_plain(path)), []).append(path)
+    return by_stem
+
+
 def _candidates(name: str, by_stem: Mapping[str, list[str]]) -> list[str]:
     wanted = _plain(name.replace("\\", "/")).removeprefix("./").lstrip("/")
     bare = not is_picture(wanted)
@@ -210,6 +259,25 @@ def _stem(plain: str) -> str:
     """The last part of a path, without a picture's suffix."""
     name = plain.rsplit("/", 1)[-1]
     return name[: name.rindex(".")] if is_picture(name) else name
+
+
+def oddities(
+    rows: Sequence[Row], found: Mapping[str, Place], paths: Iterable[str], where: str
+) -> list[str]:
+    """What is strange, but not wrong, about a table whose rows can all be used."""
+    odd: list[str] = []
+    if len(rows) > len(found):
+        odd.append(
+            f"{where}: {len(rows) - len(found)} of {len(rows)} rows name a picture that an earlier "
+            "row names as well, with the same label and split"
+        )
+    unnamed = [path for path in paths if path not in found]
+    if unnamed:
+        odd.append(
+            f"{where}: no row names {len(unnamed)} of {len(unnamed) + len(found)} pictures, which "
+            f"are left out: {_first(unnamed)}"
+        )
+    return odd
 
 
 def contradictions(found: Mapping[str, Place], folders: Mapping[str, Place], where: str) -> None:

@@ -1,0 +1,400 @@
+"""What a folder or zip is, before anything runs: layout, labels, counts, duplicates, and what the
+files give away; and the parameters to use it with."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from deepfake import FAKE, LABEL_NAMES, REAL, SPLITS, metadata
+from deepfake.dataset import Picture
+from deepfake.errors import PipelineError
+from deepfake.ingest import Looks, Plan, make_plan, read_all
+from deepfake.params import CsvParams, DataParams, FolderParams
+from deepfake.progress import shown
+from deepfake.sources import layouts
+from deepfake.sources.archive import Archive
+from deepfake.sources.base import Offer, Rejected, Unreadable, anchored
+from deepfake.sources.folder import FolderSource, open_folder
+from deepfake.sources.kaggle import KNOWN
+
+# A single fact about the files that is farther from a ROC-AUC of 0.5 than this is worth a warning.
+TELLING = 0.1
+LISTED = 5
+
+
+@dataclass
+class Table:
+    """A CSV in the archive.
+
+    Attributes:
+        path_column: the one whose values name pictures; None: none does.
+        labels: by column of two values, what each means, as far as the names of
+            `data.folder.real` and `data.folder.fake`, or the class folders, tell.
+    """
+
+    file: str
+    rows: int
+    path_column: str | None
+    labels: dict[str, dict[str, int | None]]
+
+
+@dataclass
+class Inspection:
+    """What was found; `folder` holds the parameters with which it can be read, if it can.
+
+    Attributes:
+        files, bytes: of the whole archive.
+        tables: the CSVs in it.
+        fault: what stands against using it.
+        offer: pictures with label and split; None where these cannot be told.
+        plan: what `ingest` would write.
+        facts: a row a picture, with the columns `label` and those of `metadata.FEATURES`.
+        near: pairs of near-duplicates across splits, as `Looks.near_duplicates` has them.
+    """
+
+    path: str
+    files: int
+    bytes: int
+    tables: list[Table]
+    folders: Counter[str]
+    folder: FolderParams | None = None
+    fault: str | None = None
+    offer: Offer | None = None
+    plan: Plan | None = None
+    rejected: list[Rejected] = field(default_factory=list)
+    facts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    near: list[dict[str, Any]] = field(default_factory=list)
+
+
+def inspect(path: str, params: DataParams, seed: int) -> Inspection:
+    """Look at a folder or a zip and read every picture in it; nothing is written.
+
+    Args:
+        path: as for `data.folder.path`.
+        params: limits, names of classes, `limit_per_class`; a table is looked for if the class
+            folders do not tell.
+
+    Raises:
+        PipelineError: it is not there, or no zip.
+    """
+    given = params.folder.model_copy(update={"path": path})
+    with Archive(anchored(path), params.archive) as archive:
+        paths = [name for name in archive.members if layouts.is_picture(name)]
+        found = Inspection(
+            path=path,
+            files=len(archive.members),
+            bytes=sum(member.size for member in archive.members.values()),
+            tables=_tables(archive, paths, given, params.archive.max_files),
+            folders=Counter(name for path in paths for name in PurePosixPath(path).parts[:-1]),
+        )
+    for folder in [given, *_by_tables(given, found.tables)]:
+        try:
+            with open_folder(folder, params.archive) as source:
+                found.offer = source.offer()
+                found.folder, found.fault = folder, None
+                _read(source, found, params.model_copy(update={"folder": folder}), seed)
+            return found
+        except PipelineError as error:
+            found.fault = found.fault or str(error)
+            if found.folder is not None:
+                return found
+    return found
+
+
+def _read(source: FolderSource, found: Inspection, params: DataParams, seed: int) -> None:
+    found.plan = make_plan(source, params, seed)
+    found.rejected = list(found.plan.rejected)
+    looks = Looks()
+    rows: list[tuple[Any, ...]] = []
+    results = read_all(source, found.plan.placed)
+    for placed, result, look in shown(results, len(found.plan.placed), "inspect", "pictures"):
+        if isinstance(result, Picture):
+            looks.add(placed, look)
+            row = metadata.row(result)
+            rows.append((result.label, *(row[name] for name in metadata.FEATURES)))
+        else:
+            found.rejected.append(result)
+    found.facts = pd.DataFrame(rows, columns=["label", *metadata.FEATURES])
+    found.near = looks.near_duplicates(params.near_duplicates.max_distance)
+
+
+def _tables(archive: Archive, paths: list[str], folder: FolderParams, max_rows: int) -> list[Table]:
+    names = layouts.ClassNames(folder.real, folder.fake)
+    tables: list[Table] = []
+    for file in archive.members:
+        if not file.lower().endswith(".csv"):
+            continue
+        try:
+            lines = [line for _, line in layouts.read_csv(archive.read(file), file, max_rows)]
+        except (PipelineError, Unreadable):
+            continue
+        if lines:
+            tables.append(_table(file, lines[0], [row for row in lines[1:] if row], paths, names))
+    return tables
+
+
+def _table(
+    file: str, header: list[str], rows: list[list[str]], paths: list[str], names: layouts.ClassNames
+) -> Table:
+    columns = {
+        name: [row[i] if i < len(row) else "" for row in rows] for i, name in enumerate(header)
+    }
+    matches = {
+        column: layouts.named(set(values), paths) for column, values in columns.items() if column
+    }
+    # Of columns that match alike, one of a usual name.
+    best = max(matches, key=lambda column: (len(matches[column]), column == "path"), default=None)
+    if best is None or not matches[best]:
+        return Table(file, len(rows), None, {})
+    folders = [
+        layouts.place(matches[best][name], names).label if name in matches[best] else None
+        for name in columns[best]
+    ]
+    labels = {
+        column: {value: _meaning(value, values, folders, names) for value in sorted(set(values))}
+        for column, values in columns.items()
+        if column != best and len(set(values)) == 2
+    }
+    return Table(file, len(rows), best, labels)
+
+
+def _meaning(
+    value: str, values: list[str], folders: list[int | None], names: layouts.ClassNames
+) -> int | None:
+    """What a value of a column means: by its name, or by the folders of the rows that have it."""
+    meant = {label for cell, label in zip(values, folders, strict=True) if cell == value}
+    folder = meant.pop() if len(meant) == 1 else None
+    return folder if names.label(value) is None else names.label(value)
+
+
+def _by_tables(folder: FolderParams, tables: list[Table]) -> list[FolderParams]:
+    """Parameters that read the labels from a table; from those with names for both classes."""
+    names = layouts.ClassNames(folder.real, folder.fake)
+    return [
+        folder.model_copy(
+            update={
+                "csv": CsvParams(
+                    file=table.file,
+                    path_column=table.path_column,
+                    label_column=column,
+                    split_column=None,
+                )
+            }
+        )
+        for table in tables
+        if table.path_column is not None
+        for column, values in table.labels.items()
+        if {names.label(value) for value in values} == {REAL, FAKE}
+    ]
+
+
+def differences(facts: pd.DataFrame) -> list[tuple[str, float]]:
+    """How well each single fact about the files tells fakes from reals.
+
+    Args:
+        facts: the columns `label` and `metadata.FEATURES`.
+
+    Returns:
+        Feature (or `feature=value`) and its ROC-AUC, above 0.5 where fakes have more of it; the
+        most telling first.
+    """
+    if facts["label"].nunique() < 2:
+        return []
+    columns = {name: facts[name].astype("float64") for name in metadata.NUMERIC}
+    columns |= {name: facts[name].astype("float64") for name in metadata.FLAGS}
+    for name in metadata.CATEGORICAL:
+        for value in sorted(facts[name].unique()):
+            columns[f"{name}={value}"] = (facts[name] == value).astype("float64")
+    found: list[tuple[str, float]] = []
+    for name, values in columns.items():
+        known = values.notna()
+        if values[known].nunique() > 1 and facts["label"][known].nunique() == 2:
+            found.append((name, float(roc_auc_score(facts["label"][known], values[known]))))
+    return sorted(found, key=lambda item: -abs(item[1] - 0.5))
+
+
+def text(found: Inspection, params: DataParams) -> str:
+    """The inspection as a page for a terminal."""
+    lines = [
+        ("source", f"{found.path}: {found.files:,} files, {found.bytes / 1e6:,.1f} MB"),
+        ("layout", _layout(found)),
+        *(("table", _of_table(table)) for table in found.tables),
+    ]
+    if found.folder is not None and found.offer is not None:
+        lines += [("labels", line) for line in _labels(found, found.folder, found.offer)]
+        lines += [("counts", line) for line in _counts(found)]
+        lines += [("left out", f"{n:,} {why}") for why, n in found.offer.left_out.items()]
+    if found.plan is not None:
+        lines += [("sizes", line) for line in _sizes(found.facts)]
+        lines += [("unusable", line) for line in _unusable(found.rejected)]
+        lines += [("duplicates", line) for line in _duplicates(found)]
+        lines += [("metadata", line) for line in _telling(found.facts)]
+        lines += [("warning", line) for line in found.plan.warnings]
+    lines += [("fault", line) for line in (found.fault or "").splitlines()]
+    lines += [("use", line) for line in _use(found, params)]
+    shown_before: set[str] = set()
+    page: list[str] = []
+    for name, line in lines:
+        page.append(f"{'' if name in shown_before else name:<11} {line}".rstrip())
+        shown_before.add(name)
+    return "\n".join(page)
+
+
+def _layout(found: Inspection) -> str:
+    if found.offer is None or found.folder is None:
+        names = ", ".join(f"{name} ({n:,})" for name, n in found.folders.most_common(2 * LISTED))
+        return f"not recognised; folders with pictures below them: {names or 'none'}"
+    by = "class folders" if found.folder.csv.file is None else f"the table {found.folder.csv.file}"
+    splits = any(entry.split for entry in found.offer.entries)
+    layout = f"{by} in split folders" if splits else f"{by}, no splits"
+    if splits and found.folder.csv.file is not None:
+        layout = f"{by}, split folders"
+    for ref, known in KNOWN.items():
+        if all(f"/{known.below}/".lower() in f"/{e.path}".lower() for e in found.offer.entries):
+            layout += f", as Kaggle's {ref}"
+    return layout
+
+
+def _of_table(table: Table) -> str:
+    if table.path_column is None:
+        return f"{table.file}: {table.rows:,} rows; no column names pictures"
+    told = [
+        f"`{column}`: "
+        + ", ".join(
+            f"{value} = {'?' if label is None else LABEL_NAMES[label]}"
+            for value, label in values.items()
+        )
+        for column, values in table.labels.items()
+        if any(label is not None for label in values.values()) or "label" in column.lower()
+    ]
+    by = f"{table.file}: {table.rows:,} rows, pictures by `{table.path_column}`"
+    return "; ".join([by, *told])
+
+
+def _labels(found: Inspection, folder: FolderParams, offer: Offer) -> Iterable[str]:
+    names = layouts.ClassNames(folder.real, folder.fake)
+    if folder.csv.file is not None:
+        (table,) = (table for table in found.tables if table.file == folder.csv.file)
+        meant = {value: names.label(value) for value in table.labels[folder.csv.label_column]}
+        what = f"`{folder.csv.label_column}`"
+    else:
+        deciding = {layouts.deciding_folder(entry.path, names) for entry in offer.entries}
+        meant = {name: names.label(name) for name in sorted(filter(None, deciding))}
+        what = "folder"
+    for label in (FAKE, REAL):
+        values = [value for value, of in meant.items() if of == label]
+        yield f"{LABEL_NAMES[label]} = {label}: {what} {', '.join(values)}"
+
+
+def _counts(found: Inspection) -> Iterable[str]:
+    assert found.offer is not None
+    placed = found.plan.placed if found.plan is not None else []
+    counts = Counter((item.split, item.entry.label) for item in placed) or Counter(
+        (entry.split or "all", entry.label) for entry in found.offer.entries
+    )
+    drawn = bool(placed) and not any(entry.split for entry in found.offer.entries)
+    for split in (*SPLITS, "all"):
+        if counts[split, REAL] + counts[split, FAKE]:
+            note = " (drawn)" if drawn else ""
+            real, fake = counts[split, REAL], counts[split, FAKE]
+            yield f"{split:<6}{real:>8,} real {fake:>8,} fake{note}"
+
+
+def _sizes(facts: pd.DataFrame) -> Iterable[str]:
+    if facts.empty:
+        return
+    kinds = Counter(facts["format"] + " " + facts["mode"]).most_common(LISTED)
+    yield ", ".join(f"{kind} {number:,}" for kind, number in kinds)
+    sizes = Counter(zip(facts["width"], facts["height"], strict=True))
+    common = ", ".join(f"{w} x {h} ({n:,})" for (w, h), n in sizes.most_common(LISTED))
+    yield f"{len(sizes):,} sizes in pixels: {common}"
+    low, middle, high = (facts["bytes"] / 1000).quantile([0, 0.5, 1])
+    yield f"{low:.1f} to {high:.1f} kB, half of them below {middle:.1f}"
+
+
+def _unusable(rejected: list[Rejected]) -> Iterable[str]:
+    for reason, number in Counter(item.reason for item in rejected).most_common():
+        first = ", ".join(item.path for item in rejected if item.reason == reason)
+        yield f"{number:,} {reason}: {_cut(first)}"
+    if not rejected:
+        yield "none"
+
+
+def _duplicates(found: Inspection) -> Iterable[str]:
+    assert found.plan is not None
+    exact = found.plan.duplicates
+    dropped = sum(exact["dropped"].values())
+    yield (
+        f"exact: {exact['files']:,} files in {exact['groups']:,} groups; {dropped:,} left out, "
+        f"being in a more important split as well; {exact['under_both_labels']:,} under both labels"
+    )
+    counts = Counter(pair["split"] for pair in found.near)
+    yield f"near, across splits: {counts['train']:,} in train, {counts['valid']:,} in valid"
+    for pair in found.near[:LISTED]:
+        yield f"  {pair['path']} like {pair['like_path']} (distance {pair['distance']})"
+
+
+def _telling(facts: pd.DataFrame) -> Iterable[str]:
+    found = differences(facts)
+    if not found:
+        yield "the files of both classes are alike"
+        return
+    yield "ROC-AUC of one fact about the files, 0.5: tells nothing, above: fakes have more of it"
+    for name, value in found[:LISTED]:
+        yield f"  {value:.3f} {name}"
+    if abs(found[0][1] - 0.5) >= TELLING:
+        yield "  Files tell the classes apart: a model may learn that instead of faces."
+
+
+def _use(found: Inspection, params: DataParams) -> Iterable[str]:
+    """The command to run, or what is missing for one."""
+    if found.folder is None:
+        yield "name the classes: -S 'data.folder.real=[...]' -S 'data.folder.fake=[...]'"
+        yield "or a table: -S data.folder.csv.file=... and its columns"
+        return
+    values: dict[str, str] = {}
+    values["data.source"] = "folder"
+    values["data.folder.path"] = found.path
+    csv = found.folder.csv
+    if csv.file is not None:
+        values["data.folder.csv.file"] = csv.file
+        values["data.folder.csv.path_column"] = csv.path_column
+        values["data.folder.csv.label_column"] = csv.label_column
+    values.update({key: str(value).lower() for key, value in _advice(found, params).items()})
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", Path(found.path).stem).strip("-") or "mine"
+    yield f"dvc exp run -n {name} " + " ".join(_override(k, v) for k, v in values.items())
+
+
+def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
+    """Parameters besides those of the folder that the pictures ask for."""
+    advice: dict[str, Any] = {}
+    if found.plan is None:
+        return advice
+    checked = len(found.plan.placed) + len(found.plan.rejected)
+    if len(found.rejected) > params.max_bad_fraction * checked:
+        advice["data.max_bad_fraction"] = -(-1000 * len(found.rejected) // checked) / 1000
+    if any(pair["split"] == "train" for pair in found.near):
+        advice["data.near_duplicates.drop_from_train"] = True
+    labels = Counter(item.entry.label for item in found.plan.placed if item.split == "train")
+    if 10 * min(labels[REAL], labels[FAKE]) < max(labels[REAL], labels[FAKE]):
+        advice |= {"baseline.class_weight": "balanced", "train.class_weight": "balanced"}
+    return advice
+
+
+def _override(key: str, value: str) -> str:
+    """`-S key=value`, quoted for DVC (which reads it by Hydra's grammar) and for the shell."""
+    if re.fullmatch(r"[\w./-]+", value, re.ASCII):
+        return f"-S {key}={value}"
+    # A backslash is one, unless a quotation mark follows.
+    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
+    return "-S " + "'" + f'{key}="{escaped}"'.replace("'", "'\\''") + "'"
+
+
+def _cut(line: str, length: int = 120) -> str:
+    return line if len(line) <= length else line[: length - 3] + "..."

@@ -1,0 +1,26 @@
+"""What a folder or zip of pictures is, and the parameters to use it with: `make inspect DATA=…`."""
+
+import argparse
+
+from deepfake import inspection, params
+from deepfake.errors import command
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.inspection", description=__doc__)
+    parser.add_argument("path", help="a directory or a zip")
+    parser.add_argument(
+        "--limit", type=int, help="pictures of each class to look at; all of them by default"
+    )
+    arguments = parser.parse_args()
+    settings = params.load()
+    data = settings.data.model_copy(
+        update={"limit_per_class": arguments.limit or settings.data.limit_per_class}
+    )
+    found = inspection.inspect(arguments.path, data, settings.seed)
+    print(inspection.text(found, data))
+
+
+if __name__ == "__main__":
+    main()
