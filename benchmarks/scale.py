@@ -27,7 +27,7 @@ import numpy as np
 import yaml
 
 from benchmarks import archive, harness, processes
-from deepfake import SPLITS, backbone, embedding, params
+from deepfake import SPLITS, backbone, embedding, params, runtime
 from deepfake.errors import PipelineError, command
 from deepfake.files import read_json, write_json
 from tools import verify
@@ -136,6 +136,7 @@ def _defaults() -> list[str]:
 def _width(path: Path) -> int:
     """Dimensions of the default features of the clone's network."""
     chosen = params.load(path)
+    runtime.start(seed=0, precision="float32")
     model = backbone.mobilenet(chosen.backbone.alpha, None)
     found = backbone.features(model, chosen.embed.layers, chosen.embed.statistics, 64)
     return int(found.output_shape[-1])
@@ -239,13 +240,18 @@ def prepare(scale: Scale, *, fresh: bool) -> None:
 
 
 def measured(steps: dict[str, Result]) -> dict[str, dict[str, float]]:
-    """What each stage took, by its name, from the steps of one size."""
-    return {
-        name: usage
-        for step in ("data", "narrow", "wide", "slice")
-        for name, usage in steps.get(step, {}).items()
-        if not (step == "narrow" and name in steps.get("data", {}) and name != "dvc")
-    }
+    """What each stage took, by its name, from the steps of one size; `dvc` itself in both runs."""
+    found: dict[str, dict[str, float]] = {}
+    for step in ("data", "narrow", "wide", "slice"):
+        for name, usage in steps.get(step, {}).items():
+            if name == "dvc" and name in found:
+                former = found[name]
+                usage = {
+                    "seconds": former["seconds"] + usage["seconds"],
+                    "peak": max(former["peak"], usage["peak"]),
+                }
+            found[name] = usage
+    return found
 
 
 def table(sizes: dict[str, dict[str, Result]]) -> str:
@@ -299,7 +305,8 @@ def statements(sizes: dict[str, dict[str, Result]], cores: int) -> list[str]:
     if {"data", "slice", "narrow"} <= steps.keys():
         each, found = steps["slice"]["slice embed"]["each"], measured(steps)
         embed = each * int(size)
-        others = sum(u["seconds"] for n, u in found.items() if n not in ("slice embed", "embed"))
+        twice = {"slice embed", "embed"} | ({"train"} if "wide train" in found else set())
+        others = sum(usage["seconds"] for name, usage in found.items() if name not in twice)
         lines.append(
             f"A full run at {int(size):,} pictures takes about {(embed + others) / 3600:.1f} h on "
             f"{cores} cores: embed {embed / 3600:.1f} h, at {1 / each:.0f} pictures a second; "
