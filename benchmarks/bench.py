@@ -3,7 +3,8 @@
 Each comparison is measured in pairs, the peer's side (`benchmarks/peer.py`) and then ours, each in
 processes of its own. Ours is the `dvc` command line in a fresh clone of the last commit, with a DVC
 cache and an MLflow store of its own; or, for throughput alone, the library (`benchmarks/ours.py`).
-Writes `benchmarks/results.json` after each pair and `docs/bench.png` at the end.
+Writes `benchmarks/results.json` after each pair, and at the end the table into README.md and
+`docs/bench.png`.
 """
 
 import argparse
@@ -20,12 +21,14 @@ from typing import Any
 
 from benchmarks import harness, pictures
 from benchmarks.harness import Comparison, Measurement
+from benchmarks.processes import timed
 from deepfake.errors import PipelineError, command
 from deepfake.files import read_json
 from deepfake.sources import open_source
 from tools import verify
 
 RESULTS, CHART = Path("benchmarks/results.json"), Path("docs/bench.png")
+README = Path("README.md")
 FIRST_TRIAL = 0.021  # of train.weight_decay; each repetition takes another, so none is cached
 
 COMPARISONS = [
@@ -199,25 +202,22 @@ def last_layer(bench: Bench) -> Measurement:
     """The pipeline in a fresh clone, up to test scores, with the peer's features and head."""
     with tempfile.TemporaryDirectory(dir=bench.folder) as place:
         clone = _clone(Path(place) / "clone", [*bench.source(), *LAST_LAYER])
-        return _scored(clone, _timed(clone, "dvc", "repro", "evaluate"))
+        return _scored(clone, timed(clone, "dvc", "repro", "evaluate"))
 
 
 def statistics(bench: Bench) -> Measurement:
     """The pipeline in a fresh clone, up to test scores; then nothing to do, then another head."""
     with tempfile.TemporaryDirectory(dir=bench.folder) as place:
         clone = _clone(Path(place) / "clone", [*bench.source(), *bench.changes])
-        result = _scored(clone, _timed(clone, "dvc", "repro", "evaluate"))
-        _timed(clone, "dvc", "repro")
-        result["nothing_seconds"] = _timed(clone, "dvc", "repro")
-        _timed(clone, "git", "add", "-A")
-        _timed(clone, "git", "commit", "-qm", "all stages")
+        result = _scored(clone, timed(clone, "dvc", "repro", "evaluate"))
+        timed(clone, "dvc", "repro")
+        result["nothing_seconds"] = timed(clone, "dvc", "repro")
+        timed(clone, "git", "add", "-A")
+        timed(clone, "git", "commit", "-qm", "all stages")
         other = f"train.weight_decay={FIRST_TRIAL + 0.001 * bench.repetition:.3f}"
-        result["experiment_seconds"] = _timed(
-            clone, "dvc", "exp", "run", "-n", "other", "-S", other
-        )
+        result["experiment_seconds"] = timed(clone, "dvc", "exp", "run", "-n", "other", "-S", other)
         result["head_seconds"] = sum(
-            _timed(clone, sys.executable, "-m", f"stages.{stage}")
-            for stage in ("train", "evaluate")
+            timed(clone, sys.executable, "-m", f"stages.{stage}") for stage in ("train", "evaluate")
         )
         return result
 
@@ -225,26 +225,13 @@ def statistics(bench: Bench) -> Measurement:
 def _clone(path: Path, changes: list[str]) -> Path:
     verify.clone(path, [*changes, "train.fine_tune.epochs=0"])
     for key, value in {"name": "Benchmark", "email": "benchmark@example.org"}.items():
-        _timed(path, "git", "config", f"user.{key}", value)
+        timed(path, "git", "config", f"user.{key}", value)
     return path
 
 
 def _scored(clone: Path, seconds: float) -> Measurement:
     test = read_json(clone / "metrics/image.json")["test"]
     return {"seconds": seconds, "roc_auc": test["roc_auc"], "accuracy": test["accuracy"]}
-
-
-def _timed(clone: Path, *arguments: str) -> float:
-    """Seconds that a command took in a clone."""
-    start = time.perf_counter()
-    done = subprocess.run(
-        arguments, cwd=clone, env=verify.environment(), check=False,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise PipelineError(f"{' '.join(arguments)} failed in a clone:\n{done.stdout[-2000:]}")
-    return seconds
 
 
 MEASUREMENTS: dict[str, Callable[[Bench], Measurement]] = {
@@ -338,11 +325,16 @@ def compare(
             results.add(comparison, pair)
 
 
+def ordered(rows: dict[str, Any]) -> dict[str, Any]:
+    """`rows` in the order of `COMPARISONS`."""
+    return {c.name: rows[c.name] for c in COMPARISONS if c.name in rows}
+
+
 def report(results: harness.Results) -> None:
-    """Print the table and draw the chart of everything that the results file has."""
-    order = [c.name for c in COMPARISONS if c.name in results.complete()]
-    rows = {name: results.rows[name] for name in order}
+    """Print the table, put it into README, and draw the chart, of all that the results file has."""
+    rows = ordered(results.complete())
     print(harness.table(rows))
+    harness.put(README, "bench", harness.table(rows))
     title = f"{results.facts['pictures']:,} pictures, {results.facts['machine']['cores']} cores"
     harness.chart(CHART, rows, title)
 

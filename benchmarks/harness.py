@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfake import figures
-from deepfake.files import read_json, write_json
+from deepfake.errors import PipelineError
+from deepfake.files import read_json, write_json, write_text
 
 PACKAGES = ("dvc", "keras", "mlflow", "numpy", "openvino", "pillow", "tensorflow")
 
@@ -31,7 +32,7 @@ class Comparison:
         peer, ours: measurement and quantity in it; without a peer there is no ratio.
         at_least: the ratio required.
         at_most: the value of ours required, in `unit`.
-        roc_auc: ours less the peer's, on test, required.
+        roc_auc: ours less the peer's, on test, required; None: neither side has one.
     """
 
     name: str
@@ -52,8 +53,8 @@ class Comparison:
         for name, side in sides.items():
             if side:
                 found[name] = measured[side[0]][side[1]]
-                if (roc_auc := measured[side[0]].get("roc_auc")) is not None:
-                    found[f"{name}_roc_auc"] = roc_auc
+                if self.roc_auc is not None:
+                    found[f"{name}_roc_auc"] = measured[side[0]]["roc_auc"]
         if self.peer:
             faster = found["ours"] / found["peer"]
             found["ratio"] = faster if self.unit != "s" else 1 / faster
@@ -201,6 +202,21 @@ def _roc_auc(row: dict[str, Any]) -> str:
     return " → ".join(f"{value:.3f}" for value in found if value is not None) or "–"
 
 
+def put(path: Path, name: str, text: str) -> None:
+    """Put generated text into a page, between its comments `<!-- NAME -->` and `<!-- /NAME -->`.
+
+    Raises:
+        PipelineError: the page has no such place.
+    """
+    page = path.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise PipelineError(f"{path} has no {begin.strip()} … {end} to put the table in")
+    write_text(path, f"{before}{begin}{text}\n{end}{after}")
+
+
 def chart(path: Path, rows: dict[str, dict[str, Any]], title: str) -> None:
     """The ratios as horizontal bars, each with a line at what is required."""
     shown = [row for row in rows.values() if "ratio" in row][::-1]
@@ -222,6 +238,10 @@ def chart(path: Path, rows: dict[str, dict[str, Any]], title: str) -> None:
                 text += f"  (required {needed:g}×)"
             end = max(row["highest_ratio"], needed or 0)
             axes.text(end + 0.02 * longest, place, text, va="center")
-        axes.set_yticks(range(len(shown)), [row["title"] for row in shown])
-        axes.set(xlabel="times as fast as plain Keras", title=title, xlim=(0, longest * 1.35))
+        axes.set_yticks(range(len(shown)), [row["title"].replace("`", "") for row in shown])
+        axes.set(
+            xlabel="times as fast as plain Keras (line: required; red: not reached)",
+            title=title,
+            xlim=(0, longest * 1.6),
+        )
         axes.set_ylim(-0.7, len(shown) - 0.3)
