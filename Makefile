@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect test test-fast lint format docs ui show sync sweep verify lock clean
+.PHONY: help install repro inspect test test-fast lint format docs ui show sync sweep verify bench scale lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,13 @@ sweep: install ## run a sweep of experiments (FILE=experiments/head.yaml)
 verify: install ## rebuild twice in fresh clones, compare every byte (SET="key=value …", TOLERANCE=0.01)
 	python -m tools.verify $(foreach item,$(SET),-S '$(item)') $(if $(TOLERANCE),--tolerance $(TOLERANCE))
 
+bench: install ## measure against plain Keras (DATA=pictures.zip REPETITIONS=3 ONLY="embed fit" RESUME=1)
+	python -m benchmarks.bench $(if $(DATA),--data '$(DATA)') --repetitions $(or $(REPETITIONS),3) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(RESUME),--resume) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+scale: install ## time, memory and disk with many pictures (SIZES="14000 140000" SLICE=1000)
+	python -m benchmarks.scale $(if $(SIZES),--sizes $(SIZES)) $(if $(SLICE),--slice $(SLICE))
+
 test: install lint ## run every check and test, as CI does
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -78,4 +85,4 @@ lock: ## compile the requirements anew, with the newest versions that fit
 	rm -rf $(VENV)-lock
 
 clean: ## remove unfinished work of killed runs (outputs, downloads and runs stay)
-	rm -rf cache/embed cache/train
+	rm -rf cache/embed cache/train cache/scale

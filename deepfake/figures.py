@@ -15,7 +15,7 @@ _CHANCE = {"color": "#b0b0b0", "linestyle": "--", "linewidth": 1}
 
 
 @contextmanager
-def _figure(path: Path | str, width: float = 5.2, height: float = 4.6) -> Iterator[Any]:
+def drawing(path: Path | str, width: float = 5.2, height: float = 4.6) -> Iterator[Any]:
     """Yield (figure, axes) and save them. Without a window system, and with no time, version or
     other trace in the file, so that the same curve gives the same bytes."""
     import matplotlib
@@ -35,7 +35,7 @@ def _figure(path: Path | str, width: float = 5.2, height: float = 4.6) -> Iterat
 
 def roc(path: Path | str, curves: dict[str, tuple[pd.DataFrame, float]], title: str) -> None:
     """ROC curves. `curves`: model name to (curve with `fpr` and `tpr`, its ROC-AUC)."""
-    with _figure(path) as (_, axes):
+    with drawing(path) as (_, axes):
         axes.plot([0, 1], [0, 1], label="chance", **_CHANCE)
         for name, (curve, auc) in curves.items():
             axes.plot(
@@ -50,7 +50,7 @@ def precision_recall(
     path: Path | str, name: str, curve: pd.DataFrame, average_precision: float, fakes: float
 ) -> None:
     """Precision over recall of model `name`; `fakes`, in [0, 1], is the share of fakes."""
-    with _figure(path) as (_, axes):
+    with drawing(path) as (_, axes):
         axes.axhline(fakes, label="chance", **_CHANCE)
         axes.step(
             curve["recall"],
@@ -74,7 +74,7 @@ def confusion(path: Path | str, name: str, called: pd.DataFrame) -> None:
     counts = pd.crosstab(called["actual"], called["predicted"]).reindex(
         index=names, columns=names, fill_value=0
     )
-    with _figure(path, 4.4, 4.0) as (figure, axes):
+    with drawing(path, 4.4, 4.0) as (figure, axes):
         image = axes.imshow(counts, cmap="Blues", vmin=0)
         for row in range(2):
             for column in range(2):
@@ -98,7 +98,7 @@ def history(path: Path | str, table: pd.DataFrame) -> None:
     """Loss and ROC-AUC over the epochs of both phases; columns as in `plots/image/history.csv`."""
     from matplotlib.ticker import MaxNLocator
 
-    with _figure(path, 8.4, 3.8) as (figure, axes):
+    with drawing(path, 8.4, 3.8) as (figure, axes):
         axes.remove()
         left, right = figure.subplots(1, 2)
         for axis, metric, name in ((left, "loss", "log loss"), (right, "roc_auc", "ROC-AUC")):
@@ -132,7 +132,7 @@ def coefficients(path: Path | str, table: pd.DataFrame, most: int = 20) -> None:
     """The baseline's coefficients: columns `feature` and `coefficient`, per standard deviation."""
     shown = table.reindex(table["coefficient"].abs().sort_values(ascending=False).index)[:most]
     shown = shown[::-1]
-    with _figure(path, 6.4, 1.4 + 0.3 * max(len(shown), 1)) as (_, axes):
+    with drawing(path, 6.4, 1.4 + 0.3 * max(len(shown), 1)) as (_, axes):
         colors = ["#b5482f" if value > 0 else "#3c7d52" for value in shown["coefficient"]]
         axes.barh(shown["feature"], shown["coefficient"], color=colors)
         axes.axvline(0, color="black", linewidth=0.8)

@@ -86,7 +86,11 @@ def read(path: Path | str, columns: list[str] | None = None) -> pd.DataFrame:
     types |= dict.fromkeys(FLAGS, "bool")
     types |= {"label": "int8", "width": "int32", "height": "int32", "bytes": "int64"}
     types |= {"bits_per_pixel": "float64", "jpeg_quality": "float64"}
-    return pd.read_csv(path, usecols=columns, dtype=types, keep_default_na=False, na_values=[""])
+    # In pieces: pandas holds each string as an object of its own until a table is complete.
+    pieces = pd.read_csv(
+        path, usecols=columns, dtype=types, keep_default_na=False, na_values=[""], chunksize=_CHUNK
+    )
+    return pd.concat(pieces, ignore_index=True)
 
 
 def varying(table: pd.DataFrame) -> list[str]:

@@ -48,25 +48,34 @@ def main() -> None:
         sys.exit(1)
 
 
-def build(folder: Path, name: str, environment: dict[str, str], changes: list[str]) -> Path:
+def build(folder: Path, name: str, more: dict[str, str], changes: list[str]) -> Path:
     """Clone the repository, run the pipeline in the clone, and return where it is."""
-    clone = folder / name
-    clone.parent.mkdir(parents=True, exist_ok=True)
-    git("clone", "--quiet", "--no-hardlinks", str(Path.cwd()), str(clone))
-    (clone / "dvc.lock").unlink(missing_ok=True)  # nothing may pass for done
-    change(clone / "params.yaml", changes)
-    params.load(clone / "params.yaml")
+    made = clone(folder / name, changes)
+    print(f"running the pipeline in {made}", flush=True)
+    done = subprocess.run(["dvc", "repro"], cwd=made, env=environment() | more, check=False)
+    if done.returncode:
+        raise PipelineError(f"the pipeline failed in {made}")
+    return made
+
+
+def clone(path: Path, changes: list[str]) -> Path:
+    """Clone the repository's last commit to `path`, without `dvc.lock` and with other parameters;
+    it has a DVC cache and an MLflow store of its own. Returns `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    git("clone", "--quiet", "--no-hardlinks", str(Path.cwd()), str(path))
+    (path / "dvc.lock").unlink(missing_ok=True)  # nothing may pass for done
+    change(path / "params.yaml", changes)
+    params.load(path / "params.yaml")
+    return path
+
+
+def environment() -> dict[str, str]:
+    """The environment for commands in a clone: this one's, less what names this repository."""
     left_out = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
     inherited = {key: value for key, value in os.environ.items() if key not in left_out}
     if home := inherited.get("KERAS_HOME"):
         inherited["KERAS_HOME"] = str(Path(home).resolve())
-    print(f"running the pipeline in {clone}", flush=True)
-    done = subprocess.run(
-        ["dvc", "repro"], cwd=clone, env={**inherited, **environment}, check=False
-    )
-    if done.returncode:
-        raise PipelineError(f"the pipeline failed in {clone}")
-    return clone
+    return inherited
 
 
 def change(path: Path, changes: list[str]) -> None:

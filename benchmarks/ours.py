@@ -1,0 +1,171 @@
+"""This project's side of the comparisons that `dvc` cannot time by itself.
+
+    python -m benchmarks.ours embed IMAGES ...       embedding throughput
+    python -m benchmarks.ours fine-tune IMAGES ...   fine-tuning, epoch by epoch
+
+IMAGES is a folder of shards, as `ingest` writes them. Each prints its measurements as one line of
+JSON, the last on standard output, in the terms of `benchmarks.peer`. Parameters are those of
+params.yaml, changed by `-S key=value`.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfake import (
+    SPLITS,
+    backbone,
+    dataset,
+    embedding,
+    engine,
+    fine_tuning,
+    model,
+    params,
+    runtime,
+    training,
+)
+from deepfake.head import Head
+from tools.verify import change
+
+WARM_UP = 8  # pictures of each split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ours", description=__doc__)
+    parser.add_argument("what", choices=["embed", "fine-tune"])
+    parser.add_argument("images", type=Path)
+    parser.add_argument("-S", action="append", default=[], metavar="KEY=VALUE", dest="changes")
+    chosen = parser.parse_args()
+    settings = changed(chosen.changes)
+    with tempfile.TemporaryDirectory() as work:
+        measured = {"embed": embed, "fine-tune": fine_tune}[chosen.what]
+        print(json.dumps(measured(chosen.images, settings, Path(work))))
+
+
+def changed(changes: list[str]) -> params.Params:
+    """The parameters of params.yaml with `key=value` changes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_bytes(Path("params.yaml").read_bytes())
+        change(path, changes)
+        return params.load(path)
+
+
+def embed(images: Path, settings: params.Params, work: Path) -> dict[str, Any]:
+    """`pictures` and the `seconds` that their features took, files of results included.
+
+    What `embedding.compute` does once in a process (import, weights, compiling) is left out by
+    taking the difference to a few pictures.
+    """
+    few = work / "few"
+    with dataset.ShardWriter(few, 256) as shards:
+        for split in SPLITS:
+            for picture in islice(dataset.pictures(images, split), WARM_UP):
+                shards.write(picture)
+    _, less, more = (
+        _embed_all(place, settings, work / str(number))
+        for number, place in enumerate((few, few, images))
+    )
+    return {key: more[key] - less[key] for key in ("pictures", "seconds")}
+
+
+def _embed_all(images: Path, settings: params.Params, target: Path) -> dict[str, float]:
+    """The adapter: all features of the shards in `images`, as the `embed` stage computes them."""
+    start = time.perf_counter()
+    extract, dimensions = _extractor(settings, target.with_suffix(".xml"))
+    embedding.compute(
+        images,
+        target,
+        extract,
+        describe={
+            "benchmark": str(target),  # nothing is taken over from elsewhere
+            "views": settings.embed.views,
+            "dimensions": dimensions,
+        },
+        batch_size=settings.embed.batch_size,
+        inputs=[],
+    )
+    seconds = time.perf_counter() - start
+    return {"pictures": sum(dataset.count(images, s) for s in SPLITS), "seconds": seconds}
+
+
+def _extractor(settings: params.Params, path: Path) -> tuple[embedding.Extract, int]:
+    chosen, network = settings.embed, settings.backbone
+    hardware = runtime.start(seed=settings.seed, precision=network.precision)
+    weights = backbone.initial(network.weights, network.alpha)[0]
+    if engine.chosen(chosen.engine, network.precision) == "openvino":
+        features = backbone.features(weights, chosen.layers, chosen.statistics, None)
+        engine.convert(features, path)
+        extract = engine.extractor(
+            path, image_size=network.image_size, scales=chosen.scales, views=chosen.views
+        )
+        return extract, features.output_shape[-1] * len(chosen.scales)
+    if hardware.precision != "float32":
+        saved = path.with_suffix(".weights.h5")
+        weights.save_weights(saved)
+        weights = backbone.load(saved, network.alpha, hardware.precision)
+    features = backbone.features(
+        weights, chosen.layers, chosen.statistics, network.image_size, chosen.scales
+    )
+    extract = embedding.keras_extractor(
+        features,
+        image_size=network.image_size,
+        views=chosen.views,
+        batch_size=chosen.batch_size,
+    )
+    return extract, features.output_shape[-1]
+
+
+def fine_tune(images: Path, settings: params.Params, work: Path) -> dict[str, Any]:
+    """The adapter: `train.fine_tune` on the shards in `images`, from a fresh head.
+
+    Returns:
+        `pictures` of train, `seconds` of each epoch, validation included, and its mean `losses`.
+    """
+    chosen, network = settings.embed, settings.backbone
+    hardware = runtime.start(seed=settings.seed, precision=network.precision)
+    features = backbone.features(
+        backbone.initial(network.weights, network.alpha)[0],
+        chosen.layers,
+        chosen.statistics,
+        network.image_size,
+        chosen.scales,
+    )
+    head = model.keras_head(Head.untrained(features.output_shape[-1]), 0.0)
+    ends, losses = [time.perf_counter()], []
+
+    def on_epoch(row: training.Row) -> None:
+        ends.append(time.perf_counter())
+        losses.append(row["train_loss"])
+
+    fine_tuning.fine_tune(
+        images,
+        features,
+        head,
+        settings.train,
+        statistics=chosen.statistics,
+        scales=chosen.scales,
+        class_weight=np.ones(2, "float32"),
+        image_size=network.image_size,
+        views=chosen.views,
+        precision=hardware.precision,
+        seed=settings.seed,
+        start_roc_auc=-1.0,
+        work=work,
+        on_epoch=on_epoch,
+    )
+    return {
+        "pictures": dataset.count(images, "train"),
+        "seconds": np.diff(ends).tolist(),
+        "losses": losses,
+    }
+
+
+if __name__ == "__main__":
+    main()
