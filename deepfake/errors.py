@@ -1,6 +1,7 @@
 """The one error that is the user's to mend, and how a stage ends on it."""
 
 import functools
+import gc
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def wrapper() -> None:
+        gc.set_threshold(100_000)  # importing makes many objects, and next to no garbage
         try:
             main()
         except PipelineError as error:
