@@ -1,7 +1,7 @@
 """Embeddings: the feature statistics of every picture and view, computed once.
 
-On disk, for each split, `{split}.npy` (pictures, views, d) float32, to be memory-mapped, and
-`{split}.csv` with `image_id` and `label` in the same order; `features.json` says what they are.
+On disk, for each split, `{split}.npy` (pictures, views, d) float32 and `{split}.csv` with
+`image_id` and `label` in the same order; `features.json` says what they are.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,22 +21,46 @@ from deepfake.views import seen
 Forward = Callable[[Any], Any]
 Extract = Callable[[Iterator[dataset.Picture]], Iterator[np.ndarray]]
 
-BLOCK_BYTES = 256_000_000  # rows of embeddings taken into memory together
+BLOCK_BYTES = 128_000_000  # rows of embeddings taken into memory together
+
+
+class Rows:
+    """An array (n, views, d) float32 in a `.npy` file, read a slice of rows at a time.
+
+    Not memory-mapped: all that was ever read would then count as the process's memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            self.shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            self._offset = file.tell()
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        width = int(np.prod(self.shape[1:]))
+        count, offset = (stop - start) * width, self._offset + start * width * 4
+        values = np.fromfile(self._path, "<f4", count=count, offset=offset)
+        return values.reshape(-1, *self.shape[1:])
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One split's embeddings: `features` (n, views, d) float32, memory-mapped."""
+    """One split's embeddings: `features` (n, views, d) float32."""
 
     image_ids: list[str]
     labels: np.ndarray
-    features: np.ndarray
+    features: np.ndarray | Rows
 
     @classmethod
     def open(cls, directory: Path | str, split: str) -> "Embeddings":
         directory = Path(directory)
         index = pd.read_csv(directory / f"{split}.csv", dtype={"image_id": "str", "label": "int8"})
-        features = np.load(directory / f"{split}.npy", mmap_mode="r")
+        features = Rows(directory / f"{split}.npy")
         if len(index) != len(features):
             raise PipelineError(
                 f"{directory}/{split}.npy has {len(features)} rows and {split}.csv {len(index)}: "
@@ -50,9 +74,9 @@ def description(directory: Path | str) -> dict[str, Any]:
     return dict(read_json(Path(directory) / "features.json"))
 
 
-def blocks(features: np.ndarray) -> list[slice]:
+def blocks(features: np.ndarray | Rows) -> list[slice]:
     """Consecutive rows of (n, views, d) of at most `BLOCK_BYTES` each."""
-    rows = max(1, BLOCK_BYTES // (features[0].nbytes or 1))
+    rows = max(1, BLOCK_BYTES // (4 * int(np.prod(features.shape[1:])) or 1))
     return [slice(start, start + rows) for start in range(0, len(features), rows)]
 
 

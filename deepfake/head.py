@@ -11,23 +11,27 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.embedding import blocks
+from deepfake.embedding import Rows, blocks
 
 Array = NDArray[np.float32]
 
 _BETA_1, _BETA_2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
+_PART = 1024  # rows computed together
 _CONSTANT = 1e-5  # a standard deviation this small beside the mean is rounding, not signal
 
 
-def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(features: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (d,) over pictures and views of (n, views, d)."""
     count, total, squares = 0, 0.0, 0.0
-    shift = np.asarray(features[0, 0], dtype="float64")  # against cancellation in the squares
+    # Against cancellation in the squares.
+    shift = features[:1].reshape(-1, features.shape[-1])[0].astype("float64")
     for block in blocks(features):
-        values = features[block].reshape(-1, features.shape[-1]).astype("float64") - shift
-        count += len(values)
-        total = total + values.sum(axis=0)
-        squares = squares + (values**2).sum(axis=0)
+        values = features[block].reshape(-1, features.shape[-1])
+        for part in np.array_split(values, max(1, len(values) // _PART)):
+            wide = part.astype("float64") - shift
+            count += len(wide)
+            total = total + wide.sum(axis=0)
+            squares = squares + (wide**2).sum(axis=0)
     mean = total / count
     return mean + shift, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
@@ -93,16 +97,17 @@ class Head:
             x = np.maximum(x @ kernel + bias, 0)
         return np.asarray((x @ self.kernels[-1] + self.biases[-1])[:, 0])
 
-    def averaged(self, features: np.ndarray) -> Array:
+    def averaged(self, features: np.ndarray | Rows) -> Array:
         """Logits (n,) of embeddings (n, views, d), averaged over the views."""
         views, d = features.shape[1:]
-        parts = [
-            self.logits(features[block].reshape(-1, d)).reshape(-1, views).mean(axis=1)
-            for block in blocks(features)
-        ]
-        return np.concatenate(parts)
+        found = []
+        for block in blocks(features):
+            rows = features[block].reshape(-1, d)
+            for part in np.array_split(rows, max(1, len(rows) // _PART)):
+                found.append(self.logits(part))
+        return np.asarray(np.concatenate(found).reshape(-1, views).mean(axis=1))
 
-    def scores(self, features: np.ndarray) -> NDArray[np.float64]:
+    def scores(self, features: np.ndarray | Rows) -> NDArray[np.float64]:
         """P(fake) (n,) of embeddings (n, views, d)."""
         return np.asarray(1 / (1 + np.exp(-self.averaged(features).astype("float64"))))
 

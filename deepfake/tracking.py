@@ -6,6 +6,7 @@ What cannot be logged is kept in `cache/outbox/` and delivered by the next run o
 (`tracking.policy: best_effort`), or stops the stage (`required`).
 """
 
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -37,6 +38,7 @@ from deepfake.runtime import repository
 Kind = Literal["data", "model"]
 Operation = dict[str, Any]
 _PARAM_LENGTH = 500
+_DIGESTED = 10_000  # rows of a table
 _STORE_PACKAGES = ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3", "alembic")
 _CONTEXT = "mlflow.data.context"  # the tag by which the UI shows what an input was used for
 
@@ -150,7 +152,12 @@ class Run:
 
     def data(self, table: pd.DataFrame, name: str, context: str, source: str) -> None:
         """Log a table as an input: its schema, size and digest, not its rows."""
+        # MLflow's digest is of the first rows, too.
+        self._described(table.head(_DIGESTED), table.shape, name, context, source)
 
+    def _described(
+        self, table: pd.DataFrame, shape: tuple[int, int], name: str, context: str, source: str
+    ) -> None:
         def describe() -> Operation:
             import mlflow
             from mlflow.data.code_dataset_source import CodeDatasetSource
@@ -161,6 +168,9 @@ class Run:
             # Every one of the tables has its label beside the features.
             logged = mlflow.data.from_pandas(wide, source=origin, name=name, targets="label")
             entity = dict(logged._to_mlflow_entity())
+            rows, columns = shape
+            entity["profile"] = json.dumps({"num_rows": rows, "num_elements": rows * columns})
+            entity["digest"] = hashlib.sha256(f"{entity['digest']} {rows}".encode()).hexdigest()[:8]
             return {"do": "input", "data": entity, "context": context}
 
         self._prepared(describe)
@@ -369,8 +379,10 @@ class _Beside(Run):
     def files(self, paths: Iterable[Path | str], folder: str | None = None) -> None:
         self._call("files", list(paths), folder)
 
-    def data(self, table: pd.DataFrame, name: str, context: str, source: str) -> None:
-        self._call("data", table, name, context, source)
+    def _described(
+        self, table: pd.DataFrame, shape: tuple[int, int], name: str, context: str, source: str
+    ) -> None:
+        self._call("_described", table, shape, name, context, source)
 
     def sklearn_model(self, model: Any, example: pd.DataFrame) -> None:
         self._call("sklearn_model", model, example)

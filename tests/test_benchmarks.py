@@ -197,9 +197,9 @@ def synthetic(tmp_path_factory) -> Path:
 
 
 def test_the_synthetic_archive_is_read_by_the_rules_for_kaggles(synthetic):
-    known = params.load(ROOT / "params.yaml").data.folder
-    names = layouts.ClassNames(known.real, known.fake)
-    with Archive(synthetic) as opened:
+    settings = params.load(ROOT / "params.yaml").data
+    names = layouts.ClassNames(settings.folder.real, settings.folder.fake)
+    with Archive(synthetic, settings.archive) as opened:
         assert not opened.rejected
         paths = [path for path in opened.members if layouts.is_picture(path)]
         tables = [path for path in opened.members if path.endswith(".csv")]
