@@ -24,8 +24,8 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The pHash of a picture (https://phash.org; Zauner 2010), 256 bits instead of 64.
 
     The signs of the 16 x 16 lowest frequencies of the picture's discrete cosine transform, against
-    their median, of its grey values at 64 x 64. In whole numbers throughout, which float64 holds and
-    adds exactly: the same on any machine.
+    their median, of its grey values at 64 x 64. In whole numbers throughout, which float64 holds
+    and adds exactly: the same on any machine.
 
     Args:
         pixels: uint8 RGB, shape (height, width, 3).
