@@ -7,7 +7,7 @@ model's digest.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,18 @@ def log_baseline(
 ) -> None:
     """The baseline's whole row. `model_from`: the run whose model is the same, to copy."""
     run.params(_shared(settings) | {"baseline": settings.baseline.model_dump()})
-    tables = {s: metadata.read(root / f"data/metadata/{s}.csv") for s in SPLITS}
+    train = metadata.read(root / "data/metadata/train.csv", ["label", *metadata.FEATURES])
     coefficients = pd.read_csv(root / "plots/baseline/coefficients.csv")
-    used = metadata.varying(tables["train"])
+    used = metadata.varying(train)
     run.params({"baseline": {"features": used}})
     run.metrics({"weight": coefficients.set_index("feature")["coefficient"].to_dict()})
+    tables = ((s, metadata.read(root / f"data/metadata/{s}.csv")) for s in SPLITS)
     _log_data(run, root, "metadata", tables)
     if not (model_from and run.model_of(model_from)):
         import joblib
 
         model = joblib.load(root / MODELS["baseline"])
-        run.sklearn_model(model, tables["train"][used].head(5))
+        run.sklearn_model(model, train[used].head(5))
     _log_scores(run, root, "baseline", settings)
     _finish(run, root, "baseline", "baseline")
 
@@ -69,7 +70,7 @@ def log_training(
             log_epoch(run, {str(key): value for key, value in row.items()})
     run.files([root / "metrics/train.json"])
     _log_plots(run, [root / "plots/image/history.png", root / "plots/image/history.csv"])
-    tables = {s: pd.read_csv(root / f"data/embeddings/{s}.csv") for s in SPLITS}
+    tables = ((s, pd.read_csv(root / f"data/embeddings/{s}.csv")) for s in SPLITS)
     _log_data(run, root, "images", tables)
     if not (model_from and run.model_of(model_from)):
         run.keras_model(root / MODELS["image"])
@@ -187,10 +188,13 @@ def _log_plots(run: tracking.Run, files: list[Path]) -> None:
     run.files([path for path in files if path.suffix == ".csv"], "curves")
 
 
-def _log_data(run: tracking.Run, root: Path, name: str, tables: Mapping[str, pd.DataFrame]) -> None:
+def _log_data(
+    run: tracking.Run, root: Path, name: str, tables: Iterable[tuple[str, pd.DataFrame]]
+) -> None:
+    """Log the table of each split, one in memory at a time."""
     source = read_json(root / "metrics/data.json")["source"]
     run.tags({f"source_{key}": value for key, value in source.items() if value})
-    for split, table in tables.items():
+    for split, table in tables:
         run.data(table, f"{name}-{split}", split, str(source["name"]))
 
 
