@@ -153,7 +153,8 @@ def _reason(error: Exception) -> str:
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     image.load()
-    image = ImageOps.exif_transpose(image)
+    # Without copies that are not needed: of a large picture each takes 256 MB.
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
         return _sixteen_bit(image)
     if image.mode == "F":
@@ -163,7 +164,7 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     try:
-        rgb = image.convert("RGB")
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
     except ValueError:
         raise BadImage("unsupported pixel type") from None
     return np.array(rgb, dtype=np.uint8)
@@ -171,9 +172,10 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 def _sixteen_bit(image: Image.Image) -> NDArray[np.uint8]:
     """Grey of 0 to 65535 to three equal channels of 0 to 255; Pillow's own conversion clips."""
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    grey = ((values + 128) // 257).astype(np.uint8)
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    values = np.asarray(image).clip(0, 65535).astype(np.int32)
+    values += 128  # in place: a large picture must not fill the memory
+    values //= 257
+    return np.repeat(values.astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
 
 
 @cache

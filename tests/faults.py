@@ -75,6 +75,7 @@ class Trouble:
     Attributes:
         make: tells a server what to do wrong; it has the archive of version 2.
         requests: how many requests for the download there are.
+        seconds: that it takes at least.
         downloaded_before: whether the version was downloaded once, and its archive removed since.
         environment: variables to change.
     """
@@ -85,6 +86,7 @@ class Trouble:
     make: Callable[[KaggleServer], Any]
     note: str = ""
     requests: int | None = None
+    seconds: float = 0.0
     downloaded_before: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -243,7 +245,7 @@ ARCHIVES = [
     Case(
         "files that macOS and Windows add", HANDLED, (),
         archive({
-            "__MACOSX/train/real/._0.png": b"x", "train/real/.DS_Store": b"x",
+            "__MACOSX/train/real/0.png": b"x", "train/real/.DS_Store": b"x",
             "train/fake/Thumbs.db": b"x", "train/fake/._1.png": b"x",
         }),
         "Passed over.",
@@ -613,6 +615,7 @@ KAGGLE = [
     Trouble(
         "429 with Retry-After", HANDLED, (), faults(Fault(DOWNLOAD, status=429, retry_after=1)),
         "Waits as long as Kaggle asks (at most two minutes), then goes on.", requests=2,
+        seconds=1,
     ),
     Trouble(
         "429 without end", ERROR, ("status 429", "wait some minutes and run again"),

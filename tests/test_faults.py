@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,10 @@ def test_sources(case: Case, tmp_path: Path, images_before: Path) -> None:
     warnings = case.says if case.outcome == WARNING else ()
     assert bool(report["warnings"]) == bool(warnings)
     in_order(warnings, "".join(report["warnings"]))
-    assert all(images.decode(item.data).size for item in packed(images_before).values())
+    found = packed(images_before)
+    assert all(images.decode(item.data).size for item in found.values())
+    assert len(found) == sum(sum(counts.values()) for counts in report["counts"].values())
+    assert not {item["path"] for item in report["bad"]["files"]} & set(found)
     assert content(tmp_path / "earlier") == outside
     assert {path.name for path in tmp_path.iterdir()} == {"earlier", "images", "source"}
 
@@ -154,6 +158,7 @@ def test_kaggle(
     before = content(cache / "1")
     case.make(server)
     server.requests.clear()
+    started = time.monotonic()
     if case.outcome == HANDLED:
         run(of_version(2), tmp_path / "images")
         assert (cache / "2/archive.zip").read_bytes() == whole
@@ -162,6 +167,7 @@ def test_kaggle(
         assert case.outcome == ERROR
         fails(of_version(2), case.says, tmp_path / "images")
         assert not (cache / "2/archive.zip").exists()
+    assert time.monotonic() - started >= case.seconds
     if case.requests is not None:
         assert len(server.paths(kaggle_server.DOWNLOAD)) == case.requests
     if case.downloaded_before:
