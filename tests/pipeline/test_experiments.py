@@ -137,7 +137,7 @@ def test_repro_back_and_forth_makes_the_earlier_row_the_current_one_again(made):
 def test_failed(made):
     made.run("dvc", "exp", "run", "-n", "failed", "-S", "embed.layers=[nonsense]", fails=True)
     assert current(store(made), "failed") == []
-    (run,) = search(store(made), "tags.experiment = 'failed' and tags.stage = 'embed'")
+    (run,) = search(store(made), "tags.experiment = 'failed' and tags.stage = 'backbone'")
     assert run.info.status == "FAILED"
     made.run("git", "checkout", "-q", ".")
 
