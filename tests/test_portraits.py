@@ -2,12 +2,17 @@
 
 import hashlib
 import io
+import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -156,3 +161,37 @@ def test_contact_sheet_has_reals_above_fakes() -> None:
         tile = np.asarray(sheet)[label * 256 : label * 256 + 256, 256:]
         expected = opened(portraits.render(label=label, seed=1, index=1))
         assert np.array_equal(tile, np.asarray(expected))
+
+
+DRAW = """
+import time
+from deepfake import params
+from deepfake.sources.sample import SampleSource
+if __name__ == "__main__":
+    with SampleSource(params.load(PARAMS).data.sample, 1) as source:
+        source.read(source.offer().entries[0])
+        print("drawn", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_draw_end_with_the_one_that_is_killed(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    script = tmp_path / "draw.py"
+    script.write_text(DRAW.replace("PARAMS", repr(str(root / "params.yaml"))))
+    drawing = subprocess.Popen(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert drawing.stdout is not None
+    assert drawing.stdout.readline() == "drawn\n"
+    workers = psutil.Process(drawing.pid).children()
+    assert any("spawn_main" in " ".join(worker.cmdline()) for worker in workers)
+    drawing.kill()
+    drawing.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=20)
+    assert gone
+    assert not alive

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +26,7 @@ class SampleSource:
         # A forked child would inherit the locks of whatever threads are running here.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(
-            os.cpu_count() or 1, mp_context=context, initializer=_leave_interrupts_to_the_parent
+            os.cpu_count() or 1, mp_context=context, initializer=_depend_on_the_parent
         )
 
     def __enter__(self) -> Self:
@@ -76,5 +77,14 @@ class SampleSource:
         }
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _depend_on_the_parent() -> None:
+    """Leave interrupts to the parent, and end when it does, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_too() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_too, daemon=True).start()
