@@ -2,7 +2,7 @@
 Keras, and starts without TensorFlow."""
 
 import os
-import threading
+import queue
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -118,20 +118,28 @@ class Network:
         for size in self._sizes:
             model.reshape([-1, size, size, 3])
             self._compiled.append(core.compile_model(model, "CPU", settings))
-        self._local = threading.local()
+        # Made here and now: threads that make them side by side may wait for each other forever.
+        self._requests: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
+        for _ in range(cores()):
+            self._requests.put([model.create_infer_request() for model in self._compiled])
 
     def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features (views, d): those of each size in turn, the pictures resized to it."""
-        if not hasattr(self._local, "requests"):
-            self._local.requests = [model.create_infer_request() for model in self._compiled]
-        parts = []
-        for size, request in zip(self._sizes, self._local.requests, strict=True):
-            scaled = pixels
-            if size != pixels.shape[1]:
-                scaled = np.stack([resized(picture, size) for picture in pixels])
-            request.infer([scaled], share_inputs=True)
-            parts.append(request.get_output_tensor(0).data.copy())
+        requests = self._requests.get()
+        try:
+            parts = [
+                self._infer(request, pixels, size)
+                for size, request in zip(self._sizes, requests, strict=True)
+            ]
+        finally:
+            self._requests.put(requests)
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+    def _infer(self, request: Any, pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+        if size != pixels.shape[1]:
+            pixels = np.stack([resized(picture, size) for picture in pixels])
+        request.infer([pixels], share_inputs=True)
+        return np.array(request.get_output_tensor(0).data)
 
 
 def extractor(
