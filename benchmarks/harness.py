@@ -4,7 +4,6 @@ A comparison is measured in pairs, the peer and then ours, so that whatever dist
 a while disturbs both. Its ratio is the median of the pairs' ratios, above 1 where ours is faster.
 """
 
-import os
 import platform
 import statistics
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from deepfake import figures
 from deepfake.errors import PipelineError
 from deepfake.files import read_json, write_json, write_text
+from deepfake.runtime import cores
 
 PACKAGES = ("dvc", "keras", "mlflow", "numpy", "openvino", "pillow", "tensorflow")
 
@@ -141,7 +141,7 @@ def machine() -> dict[str, Any]:
 
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cores": cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "system": platform.system(),
         "python": platform.python_version(),
