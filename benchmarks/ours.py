@@ -21,6 +21,7 @@ import numpy as np
 from deepfake import (
     SPLITS,
     backbone,
+    conversion,
     dataset,
     embedding,
     engine,
@@ -100,12 +101,11 @@ def _extractor(settings: params.Params, path: Path) -> tuple[embedding.Extract, 
     hardware = runtime.start(seed=settings.seed, precision=network.precision)
     weights = backbone.initial(network.weights, network.alpha)[0]
     if engine.chosen(chosen.engine, network.precision) == "openvino":
-        features = backbone.features(weights, chosen.layers, chosen.statistics, None)
-        engine.convert(features, path)
+        dimensions = conversion.convert(weights, chosen.layers, chosen.statistics, path)
         extract = engine.extractor(
             path, image_size=network.image_size, scales=chosen.scales, views=chosen.views
         )
-        return extract, features.output_shape[-1] * len(chosen.scales)
+        return extract, dimensions * len(chosen.scales)
     if hardware.precision != "float32":
         saved = path.with_suffix(".weights.h5")
         weights.save_weights(saved)

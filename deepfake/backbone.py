@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.errors import PipelineError
+from deepfake.params import BackboneParams, EmbedParams
 
 DOWNLOAD_TIMEOUT = 20.0
-_STD_FLOOR = 1e-12
+STD_FLOOR = 1e-12
 
 
 def mobilenet(alpha: float, weights: str | None, precision: str = "float32") -> Any:
@@ -100,6 +101,14 @@ def load(path: Path | str, alpha: float, precision: str = "float32") -> Any:
     return model
 
 
+def saved_features(
+    path: Path | str, network: BackboneParams, embed: EmbedParams, precision: str
+) -> Any:
+    """The `features` that the parameters ask for, of the MobileNetV2 that `load` reads."""
+    model = load(path, network.alpha, precision)
+    return features(model, embed.layers, embed.statistics, network.image_size, embed.scales)
+
+
 def resized(pixels: Any, image_size: int) -> Any:
     """Pixels (batch, height, width, 3) of any size and type as float32 (batch, image_size,
     image_size, 3) in the same range.
@@ -167,7 +176,7 @@ def statistic(name: str, activations: Any) -> Any:
     if name == "mean":
         return ops.mean(activations, axis=(1, 2))
     # The root's slope at 0 is infinite, which fine-tuning would meet in dead channels.
-    return ops.sqrt(ops.maximum(ops.var(activations, axis=(1, 2)), _STD_FLOOR))
+    return ops.sqrt(ops.maximum(ops.var(activations, axis=(1, 2)), STD_FLOOR))
 
 
 def layer(model: Any, name: str) -> Any:

@@ -12,62 +12,9 @@ from numpy.typing import NDArray
 
 from deepfake import dataset, embedding, images
 from deepfake.errors import PipelineError
-from deepfake.files import replacing
 from deepfake.resizing import resized
-from deepfake.runtime import cores, quiet
+from deepfake.runtime import cores
 from deepfake.views import shown
-
-CHECKED = 4
-LEAST_COSINE = 0.9999
-
-
-def convert(features: Any, path: Path) -> None:
-    """Write a Keras model of `backbone.features`, for pictures of any size, as OpenVINO's `path`
-    (.xml) and the weights beside it (.bin), in float32; the same model gives the same bytes."""
-    import openvino
-    from openvino.passes import Manager, Serialize
-
-    with quiet():
-        model = openvino.convert_model(features)
-    for number, operation in enumerate(model.get_ordered_ops()):
-        # Keras's names count what the process made before.
-        operation.set_friendly_name(f"{operation.get_type_name()}_{number}")
-        for output in operation.outputs():
-            output.get_tensor().set_names(set())
-    for name in list(model.get_rt_info()):
-        model.set_rt_info("", [name])  # versions and names of temporary files
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path.with_suffix(".bin")) as weights, replacing(path) as graph:
-        passes = Manager()
-        passes.register_pass(Serialize(str(graph), str(weights)))
-        passes.run_passes(model)
-
-
-def agreement(features: Any, path: Path, seed: int) -> dict[str, float]:
-    """How well OpenVINO's features agree with Keras's on `CHECKED` random textures.
-
-    Returns:
-        `cosine`, the least of a picture, and `difference`, the largest, as a share of the largest
-        feature.
-
-    Raises:
-        PipelineError: the cosine is below `LEAST_COSINE`.
-    """
-    size = 128
-    coarse = np.random.default_rng(seed).uniform(0, 255, (CHECKED, 16, 16, 3))
-    pixels = np.stack([resized(picture, size) for picture in coarse])
-    wanted = np.asarray(features(pixels, training=False))
-    network = Network(path, [size])
-    found = np.concatenate([network(picture[None]) for picture in pixels])
-    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
-    cosine = float(((wanted * found).sum(axis=1) / lengths).min())
-    if not cosine >= LEAST_COSINE:
-        raise PipelineError(
-            f"OpenVINO's features are not Keras's (cosine {cosine:.6f}): set embed.engine to "
-            "tensorflow, and please report it with the versions of openvino and tensorflow"
-        )
-    difference = float(np.abs(wanted - found).max() / np.abs(wanted).max())
-    return {"cosine": cosine, "difference": difference}
 
 
 def chosen(engine: str, precision: str) -> str:
@@ -96,8 +43,8 @@ def has_bfloat16() -> bool:
 
 
 class Network:
-    """The network that `convert` wrote, ready for float32 pictures (views, size, size, 3) in
-    [0, 255], to be called from any number of threads.
+    """The network that `conversion.convert` wrote, ready for float32 pictures (views, size, size,
+    3) in [0, 255], to be called from any number of threads.
 
     A picture is computed by one thread of one stream, so that neither the number of processors nor
     what else is computed changes a bit of its features.

@@ -8,7 +8,7 @@ and need neither.
 from pathlib import Path
 from typing import Any
 
-from deepfake import backbone, engine, model, params, runtime, tracking
+from deepfake import backbone, conversion, model, params, runtime, tracking
 from deepfake.errors import command
 from deepfake.files import replacing, sha256_file, write_json
 
@@ -45,12 +45,12 @@ def main() -> None:
 def _write_features(network: Any, settings: params.Params) -> dict[str, Any]:
     """Write the features for both engines; returns their number, and how well the two agree."""
     chosen, size = settings.embed, settings.backbone.image_size
-    of_any_size = backbone.features(network, chosen.layers, chosen.statistics, None)
-    engine.convert(of_any_size, FEATURES)
+    conversion.convert(network, chosen.layers, chosen.statistics, FEATURES)
     features = backbone.features(network, chosen.layers, chosen.statistics, size, chosen.scales)
     dimensions = features.output_shape[-1]
     model.save(model.untrained(features, dimensions, chosen.views, size), UNTRAINED)
-    agreement = engine.agreement(of_any_size, FEATURES, settings.seed)
+    of_any_size = backbone.features(network, chosen.layers, chosen.statistics, None)
+    agreement = conversion.agreement(of_any_size, FEATURES, settings.seed)
     return {"dimensions": dimensions, "engine_agreement": agreement}
 
 

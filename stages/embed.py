@@ -1,7 +1,6 @@
 """Stage `embed`: the frozen network's feature statistics, once for every picture and view."""
 
 from pathlib import Path
-from typing import Any
 
 from deepfake import SPLITS, dataset, embedding, params, runtime, tracking
 from deepfake.errors import command
@@ -65,25 +64,14 @@ def _engine(settings: params.Params) -> tuple[runtime.Hardware, embedding.Extrac
             views=chosen.views,
             precision=precision,
         )
+    from deepfake import backbone
+
     hardware = runtime.start(seed=settings.seed, precision=network.precision)
     return hardware, embedding.keras_extractor(
-        _keras_features(settings, hardware.precision),
+        backbone.saved_features(WEIGHTS, network, chosen, hardware.precision),
         image_size=network.image_size,
         views=chosen.views,
         batch_size=chosen.batch_size,
-    )
-
-
-def _keras_features(settings: params.Params, precision: str) -> Any:
-    from deepfake import backbone
-
-    chosen, network = settings.embed, settings.backbone
-    return backbone.features(
-        backbone.load(WEIGHTS, network.alpha, precision),
-        chosen.layers,
-        chosen.statistics,
-        network.image_size,
-        chosen.scales,
     )
 
 

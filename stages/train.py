@@ -1,5 +1,6 @@
 """Stage `train`: the head on the embeddings, then the network on the pictures."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,12 @@ def _fine_tune(
 ) -> training.State:
     """Phase 2, and the image model of both; trained in the precision chosen, saved in float32,
     which every machine computes."""
-    from deepfake import fine_tuning, model
+    from deepfake import backbone, fine_tuning, model
 
     size, chosen = settings.backbone.image_size, settings.train
-    features = _features(settings, "float32")
-    trained = features if precision == "float32" else _features(settings, precision)
+    saved = partial(backbone.saved_features, WEIGHTS, settings.backbone, settings.embed)
+    features = saved("float32")
+    trained = features if precision == "float32" else saved(precision)
     head = model.keras_head(trained_head, chosen.dropout)
     state = fine_tuning.fine_tune(
         IMAGES,
@@ -119,16 +121,6 @@ def _fine_tune(
     features.set_weights(trained.get_weights())
     model.save(model.assemble(features, head, description["views"], size), MODEL)
     return state
-
-
-def _features(settings: params.Params, precision: str) -> Any:
-    from deepfake import backbone
-
-    network = backbone.load(WEIGHTS, settings.backbone.alpha, precision)
-    chosen = settings.embed
-    return backbone.features(
-        network, chosen.layers, chosen.statistics, settings.backbone.image_size, chosen.scales
-    )
 
 
 def _summary(state: training.State) -> dict[str, Any]:

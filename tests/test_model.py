@@ -10,6 +10,7 @@ from PIL import Image
 
 from deepfake import (
     backbone,
+    conversion,
     dataset,
     embedding,
     engine,
@@ -184,12 +185,12 @@ def test_views_without_tensorflow_are_keras_s(view):
 @pytest.fixture(scope="module")
 def converted(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("engine") / "features.xml"
-    engine.convert(backbone.features(network, LAYERS, ["mean", "std"], None), path)
+    conversion.convert(network, LAYERS, ["mean", "std"], path)
     return path
 
 
 def test_conversion_gives_the_same_bytes(network, converted, tmp_path):
-    engine.convert(backbone.features(network, LAYERS, ["mean", "std"], None), tmp_path / "f.xml")
+    conversion.convert(network, LAYERS, ["mean", "std"], tmp_path / "f.xml")
     for suffix in (".xml", ".bin"):
         again = (tmp_path / "f.xml").with_suffix(suffix).read_bytes()
         assert again == converted.with_suffix(suffix).read_bytes()
@@ -224,13 +225,20 @@ def test_openvino_computes_keras_s_features(network, converted, tmp_path):
     assert np.abs(wanted[0] - wanted[1]).max() > 0.01 * np.abs(wanted).max()
 
 
+def test_conversion_of_the_whole_network(network, tmp_path):
+    path = tmp_path / "features.xml"
+    assert conversion.convert(network, ["out_relu"], ["mean"], path) == 1280
+    features = backbone.features(network, ["out_relu"], ["mean"], None)
+    assert conversion.agreement(features, path, seed=1)["cosine"] > 0.99999
+
+
 def test_features_of_another_network_are_refused(network, converted):
     other = backbone.initial("random", 0.35)[0]
     features = backbone.features(other, LAYERS, ["mean", "std"], None)
     with pytest.raises(PipelineError, match="not Keras's"):
-        engine.agreement(features, converted, seed=1)
+        conversion.agreement(features, converted, seed=1)
     same = backbone.features(network, LAYERS, ["mean", "std"], None)
-    assert engine.agreement(same, converted, seed=1)["cosine"] > 0.99999
+    assert conversion.agreement(same, converted, seed=1)["cosine"] > 0.99999
 
 
 @pytest.mark.parametrize("hidden", [[], [7], [12, 5, 3]])
