@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 
 def resized(pixels: NDArray[np.generic], size: int) -> NDArray[np.float32]:
@@ -18,40 +19,36 @@ def resized(pixels: NDArray[np.generic], size: int) -> NDArray[np.float32]:
     square = pixels[top : top + side, left : left + side].astype(np.float32)
     if side == size:
         return np.ascontiguousarray(square)
-    places, weights = _taps(side, size)
-    return _along(_along(square, places, weights, 0), places, weights, 1)
+    rows = _resampled(square, size)
+    return _transposed(_resampled(_transposed(rows), size))
 
 
-def _along(
-    values: NDArray[np.float32],
-    places: NDArray[np.intp],
-    weights: NDArray[np.float32],
-    axis: int,
-) -> NDArray[np.float32]:
-    """Resample one axis: each new value is the weighted sum of the old ones at its places."""
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    result = np.take(values, places[0], axis) * weights[0].reshape(shape)
-    for place, weight in zip(places[1:], weights[1:], strict=True):
-        part = np.take(values, place, axis)
-        part *= weight.reshape(shape)
-        result += part
-    return np.asarray(result, np.float32)
+def _resampled(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Values (length, width, c) resampled along the first axis: (size, width, c)."""
+    length, width, channels = values.shape
+    product = _filter(length, size) @ values.reshape(length, -1)
+    return np.asarray(product, np.float32).reshape(size, width, channels)
+
+
+def _transposed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values (height, width, c) as a new array (width, height, c)."""
+    height, width, channels = values.shape
+    pixels = values.reshape(height, -1).view(f"V{4 * channels}")  # moved whole: twice as fast
+    return np.ascontiguousarray(pixels.T).view(np.float32).reshape(width, height, channels)
 
 
 @lru_cache(maxsize=1024)
-def _taps(length: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """For `size` places over `length` values: indices and weights (taps, size) of the triangle
-    filter, which is as wide as the larger of the two spacings (as TensorFlow's ScaleAndTranslate).
-    """
+def _filter(length: int, size: int) -> csr_array:
+    """The matrix (size, length) that resamples `length` values: the triangle filter, which is as
+    wide as the larger of the two spacings (as TensorFlow's ScaleAndTranslate)."""
     scale = length / size
     reach = max(scale, 1.0)
     centre = (np.arange(size) + 0.5) * scale
     first = np.ceil(centre - reach - 0.5).astype(np.intp)
-    count = int(np.floor(2 * reach)) + 1
-    places = first + np.arange(count)[:, None]
-    weights = np.maximum(0, 1 - np.abs(places + 0.5 - centre) / reach)
+    places = first[:, None] + np.arange(int(2 * reach) + 1)
+    weights = np.maximum(0, 1 - np.abs(places + 0.5 - centre[:, None]) / reach)
     weights[(places < 0) | (places >= length)] = 0
-    weights /= weights.sum(axis=0)
-    used = weights.any(axis=1)
-    return places.clip(0, length - 1)[used], weights[used].astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    row, tap = np.nonzero(weights)
+    entries = weights[row, tap].astype(np.float32)
+    return csr_array((entries, (row, places[row, tap])), shape=(size, length))
