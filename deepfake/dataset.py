@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from deepfake import images
 from deepfake.errors import PipelineError
+from deepfake.runtime import cores
 
 GROUP_ROWS = 256
 GROUP_BYTES = 8_000_000
@@ -214,7 +215,7 @@ def ordered(
     """
     waiting: deque[Future[R]] = deque()
     remaining = iter(items)
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers or cores())
     try:
         waiting.extend(pool.submit(function, item) for item in islice(remaining, max(1, ahead)))
         while waiting:

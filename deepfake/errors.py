@@ -1,5 +1,6 @@
 """The one error that is the user's to mend, and how a stage ends on it."""
 
+import atexit
 import functools
 import gc
 import sys
@@ -20,6 +21,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(main)
     def wrapper() -> None:
         gc.set_threshold(100_000)  # importing makes many objects, and next to no garbage
+        atexit.register(gc.freeze)  # nor need the interpreter look for any as it ends: 0.4 to 1 s
         try:
             main()
         except PipelineError as error:

@@ -113,7 +113,7 @@ class Head:
 
     def gradients(
         self,
-        features: Array,
+        standardised: Array,
         labels: Array,
         example_weights: Array,
         *,
@@ -121,9 +121,9 @@ class Head:
         dropout: float,
         generator: np.random.Generator,
     ) -> tuple[Array, list[Array]]:
-        """Logits (n,) of a batch (n, d) in training, and the gradients, as `weights`, of the mean
-        weighted log loss plus `weight_decay / 2` times the squared kernels."""
-        inputs, kept = [self.standardised(features)], []
+        """Logits (n,) of a standardised batch (n, d) in training, and the gradients, as `weights`,
+        of the mean weighted log loss plus `weight_decay / 2` times the squared kernels."""
+        inputs, kept = [standardised], []
         for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
             x = np.maximum(inputs[-1] @ kernel + bias, 0)
             mask = np.float32(1)

@@ -20,6 +20,7 @@ from deepfake.files import write_json
 from deepfake.near_duplicates import HASH_BYTES, nearest, perceptual_hash
 from deepfake.params import DataParams
 from deepfake.progress import shown
+from deepfake.runtime import cores
 from deepfake.sources.base import Entry, Rejected, Source, Unreadable
 
 REPORT = "report.json"
@@ -30,8 +31,9 @@ LISTED = 1000
 SHOWN = 5
 _LABELS = {name: label for label, name in LABEL_NAMES.items()}
 _NO_LOOK: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
-# Reading waits for the disk or for other processes, so threads exceed processors.
-WORKERS = 8
+# Reading waits for the disk or for other processes, so threads exceed processors; many more than
+# those would wait for each other.
+THREADS_A_CORE = 2
 # In a split with fewer pictures of one class than this share of the other's, scores that do not
 # weigh the classes say little.
 IMBALANCE = 0.1
@@ -243,7 +245,7 @@ def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
     same: dict[bytes, list[Entry]] = defaultdict(list)
     if not suspects:
         return []
-    hashed = ordered(digest, suspects, WORKERS)
+    hashed = ordered(digest, suspects, THREADS_A_CORE * cores())
     for entry, key in shown(hashed, len(suspects), "duplicates", "files"):
         if key is not None:
             same[key].append(entry)
@@ -324,7 +326,7 @@ def read_all(source: Source, placed: list[Placed]) -> Iterator[Result]:
             return item, Rejected(entry.path, error.reason), _NO_LOOK
         return item, Picture(image_id(entry.path), entry.label, item.split, entry.path, data), look
 
-    for item, result, look in ordered(read, placed, WORKERS):
+    for item, result, look in ordered(read, placed, THREADS_A_CORE * cores()):
         if isinstance(result, Picture):
             if result.image_id in ids:
                 raise PipelineError(

@@ -80,15 +80,24 @@ def write(path: Path | str, pictures: Iterator[dataset.Picture]) -> pd.Series:
     return counts.reindex(list(LABEL_NAMES.values()))
 
 
-def read(path: Path | str, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read one split's table, or some of its columns, with the types that `write` gave them."""
+def read(
+    path: Path | str, columns: list[str] | None = None, rows: int | None = None
+) -> pd.DataFrame:
+    """Read one split's table, or some of its columns or its first rows, with the types that `write`
+    gave them."""
     types: dict[str, Any] = dict.fromkeys(COLUMNS, "str")
     types |= dict.fromkeys(FLAGS, "bool")
     types |= {"label": "int8", "width": "int32", "height": "int32", "bytes": "int64"}
     types |= {"bits_per_pixel": "float64", "jpeg_quality": "float64"}
     # In pieces: pandas holds each string as an object of its own until a table is complete.
     pieces = pd.read_csv(
-        path, usecols=columns, dtype=types, keep_default_na=False, na_values=[""], chunksize=_CHUNK
+        path,
+        usecols=columns,
+        dtype=types,
+        keep_default_na=False,
+        na_values=[""],
+        chunksize=_CHUNK,
+        nrows=rows,
     )
     return pd.concat(pieces, ignore_index=True)
 

@@ -7,7 +7,8 @@ model's digest.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def log_baseline(
     used = metadata.varying(train)
     run.params({"baseline": {"features": used}})
     run.metrics({"weight": coefficients.set_index("feature")["coefficient"].to_dict()})
-    tables = ((s, metadata.read(root / f"data/metadata/{s}.csv")) for s in SPLITS)
-    _log_data(run, root, "metadata", tables)
+    first = partial(metadata.read, rows=tracking.DIGESTED)
+    _log_data(run, root / "metrics/data.json", "metadata", root / "data/metadata", first)
     if not (model_from and run.model_of(model_from)):
         import joblib
 
@@ -70,8 +71,15 @@ def log_training(
             log_epoch(run, {str(key): value for key, value in row.items()})
     run.files([root / "metrics/train.json"])
     _log_plots(run, [root / "plots/image/history.png", root / "plots/image/history.csv"])
-    tables = ((s, pd.read_csv(root / f"data/embeddings/{s}.csv")) for s in SPLITS)
-    _log_data(run, root, "images", tables)
+    # Not metrics/data.json, which `metadata` writes: that need not have run.
+    report = root / "data/images/report.json"
+    _log_data(
+        run,
+        report,
+        "images",
+        root / "data/embeddings",
+        lambda path: pd.read_csv(path, nrows=tracking.DIGESTED),
+    )
     if not (model_from and run.model_of(model_from)):
         run.keras_model(root / MODELS["image"])
     _finish(run, root, "image", "train")
@@ -189,13 +197,20 @@ def _log_plots(run: tracking.Run, files: list[Path]) -> None:
 
 
 def _log_data(
-    run: tracking.Run, root: Path, name: str, tables: Iterable[tuple[str, pd.DataFrame]]
+    run: tracking.Run,
+    report: Path,
+    name: str,
+    folder: Path,
+    first: Callable[[Path], pd.DataFrame],
 ) -> None:
-    """Log the table of each split, one in memory at a time."""
-    source = read_json(root / "metrics/data.json")["source"]
+    """Log the tables of the splits in `folder`, of which `first` reads as many rows as it takes.
+    `report` says where the pictures are from and how many there are."""
+    facts = read_json(report)
+    source = facts["source"]
     run.tags({f"source_{key}": value for key, value in source.items() if value})
-    for split, table in tables:
-        run.data(table, f"{name}-{split}", split, str(source["name"]))
+    for split in SPLITS:
+        table, pictures = first(folder / f"{split}.csv"), facts["counts"][split]
+        run.data(table, f"{name}-{split}", split, str(source["name"]), sum(pictures.values()))
 
 
 def _checksums(root: Path, name: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ A table of predictions has the columns `image_id`, `label` (0 real, 1 fake) and 
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,13 @@ CALIBRATION_BINS = 15
 CURVE_POINTS = 1000
 
 _COLUMNS = {"image_id": "str", "label": "int8", "score": "float64"}
+
+
+def _metrics() -> Any:
+    """scikit-learn's metrics, whose import takes a second, for those who compute some."""
+    from sklearn import metrics
+
+    return metrics
 
 
 def predictions(image_ids: list[str], labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
@@ -76,11 +84,9 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
 
     Linear interpolation of the ROC curve where it crosses `fnr = fpr`; 0.5 with one class only.
     """
-    from sklearn import metrics
-
     if len(np.unique(labels)) < 2:
         return 0.5
-    fpr, tpr, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
+    fpr, tpr, _ = _metrics().roc_curve(labels, scores, drop_intermediate=False)
     gap = fpr - (1 - tpr)
     after = int(np.argmax(gap >= 0))
     before = max(after - 1, 0)
@@ -106,11 +112,10 @@ def evaluate(table: pd.DataFrame, threshold: float) -> dict[str, float]:
     Scores from `threshold` on are called fake. With one class only, `roc_auc` is 0.5 and
     precision and recall follow scikit-learn's `zero_division=0`.
     """
-    from sklearn import metrics
-
     labels = table["label"].to_numpy(dtype=int)
     scores = table["score"].to_numpy(dtype=float)
     called = (scores >= threshold).astype(int)
+    metrics = _metrics()
     both = len(np.unique(labels)) == 2
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         labels, called, average="binary", zero_division=0
@@ -139,18 +144,14 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
 
 def roc_curve(table: pd.DataFrame) -> pd.DataFrame:
     """Columns `fpr`, `tpr`, `threshold`, each in [0, 1]; of two classes."""
-    from sklearn import metrics
-
-    fpr, tpr, threshold = metrics.roc_curve(table["label"], table["score"])
+    fpr, tpr, threshold = _metrics().roc_curve(table["label"], table["score"])
     # scikit-learn puts the first threshold, which nothing reaches, at infinity.
     return _thinned(pd.DataFrame({"fpr": fpr, "tpr": tpr, "threshold": np.minimum(threshold, 1)}))
 
 
 def precision_recall_curve(table: pd.DataFrame) -> pd.DataFrame:
     """Columns `recall`, `precision`, `threshold`, each in [0, 1]."""
-    from sklearn import metrics
-
-    precision, recall, threshold = metrics.precision_recall_curve(
+    precision, recall, threshold = _metrics().precision_recall_curve(
         table["label"], table["score"], drop_intermediate=True
     )
     return _thinned(
@@ -170,11 +171,9 @@ def called_names(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 def classification_report(table: pd.DataFrame, threshold: float) -> str:
     """scikit-learn's report: precision, recall and F1 for each class, as text."""
-    from sklearn import metrics
-
     names = called_names(table, threshold)
     return str(
-        metrics.classification_report(
+        _metrics().classification_report(
             names["actual"],
             names["predicted"],
             labels=list(LABEL_NAMES.values()),
@@ -199,14 +198,14 @@ def _roc_auc(labels: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -> np.n
     the distinct scores (`ranks` is each picture's place among them).
     """
     levels = int(ranks.max()) + 1
-    fake = np.zeros((len(weights), levels))
-    real = np.zeros((len(weights), levels))
-    for row, weight in enumerate(weights):
-        fake[row] = np.bincount(ranks, weights=weight * labels, minlength=levels)
-        real[row] = np.bincount(ranks, weights=weight * (1 - labels), minlength=levels)
-    below = np.cumsum(real, axis=1) - real
-    wins = (fake * (below + real / 2)).sum(axis=1)
-    return np.asarray(wins / (fake.sum(axis=1) * real.sum(axis=1)))
+    found = []
+    for weight in weights:
+        fake = np.bincount(ranks, weights=weight * labels, minlength=levels)
+        real = np.bincount(ranks, weights=weight * (1 - labels), minlength=levels)
+        below = np.cumsum(real) - real
+        wins = (fake * (below + real / 2)).sum()
+        found.append(wins / (fake.sum() * real.sum()))
+    return np.array(found)
 
 
 def bootstrap_difference(

@@ -38,7 +38,8 @@ from deepfake.runtime import repository
 Kind = Literal["data", "model"]
 Operation = dict[str, Any]
 _PARAM_LENGTH = 500
-_DIGESTED = 10_000  # rows of a table
+_METRICS = 1000  # that MLflow takes in one request
+DIGESTED = 10_000  # rows of a table
 _STORE_PACKAGES = ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3", "alembic")
 _CONTEXT = "mlflow.data.context"  # the tag by which the UI shows what an input was used for
 
@@ -131,12 +132,17 @@ class Run:
 
     def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
         """Log the numbers among nested values under names joined with an underscore."""
-        numbers = {
-            re.sub(r"[^\w\-. :/]", "_", key): float(value)
+        self._points([(values, step, _milliseconds())])
+
+    def _points(self, calls: list[tuple[Mapping[str, Any], int, int]]) -> None:
+        """Log the values of several steps together: (values, step, time in ms) of each."""
+        points = [
+            (re.sub(r"[^\w\-. :/]", "_", key), float(value), time, step)
+            for values, step, time in calls
             for key, value in flattened(values, separator="_").items()
             if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        self._do({"do": "metrics", "values": numbers, "step": step, "time": _milliseconds()})
+        ]
+        self._do({"do": "metrics", "points": points})
 
     def tags(self, values: Mapping[str, Any]) -> None:
         self._do({"do": "tags", "values": {k: str(v) for k, v in values.items()}})
@@ -150,10 +156,14 @@ class Run:
         for path in paths:
             self._do({"do": "files", "path": str(path), "folder": folder})
 
-    def data(self, table: pd.DataFrame, name: str, context: str, source: str) -> None:
-        """Log a table as an input: its schema, size and digest, not its rows."""
+    def data(
+        self, table: pd.DataFrame, name: str, context: str, source: str, rows: int | None = None
+    ) -> None:
+        """Log a table as an input: its schema, size and digest, not its rows. Of a table of `rows`
+        rows the first `DIGESTED` are enough."""
         # MLflow's digest is of the first rows, too.
-        self._described(table.head(_DIGESTED), table.shape, name, context, source)
+        shape = (rows or len(table), table.shape[1])
+        self._described(table.head(DIGESTED), shape, name, context, source)
 
     def _described(
         self, table: pd.DataFrame, shape: tuple[int, int], name: str, context: str, source: str
@@ -368,7 +378,7 @@ class _Beside(Run):
         self._call("params", dict(values))
 
     def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
-        self._call("metrics", dict(values), step)
+        self._call("_points", [(dict(values), step, _milliseconds())])
 
     def tags(self, values: Mapping[str, Any]) -> None:
         self._call("tags", dict(values))
@@ -437,8 +447,7 @@ class _Beside(Run):
             failed = _sent(channel, lambda: writer.begin(changes))
             if self._policy == "required" and not failed:
                 channel.send("begun")
-            while True:
-                name, arguments = channel.recv()
+            for name, arguments in _calls(channel):
                 if name == "ask":
                     channel.send(_asked_of(writer, *arguments))
                 elif name == "end" or not failed:
@@ -446,6 +455,26 @@ class _Beside(Run):
                 if name == "end":
                     channel.send("ended")
                     return
+
+
+def _calls(channel: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The calls that arrive, those of metrics that wait already as one: a transaction each would
+    take longer than the epochs that they are of."""
+    while True:
+        name, arguments = channel.recv()
+        other = None
+        while name == "_points" and other is None and channel.poll():
+            try:
+                following = channel.recv()
+            except (EOFError, OSError):  # comes again, once these are written
+                break
+            if following[0] == "_points":
+                arguments = ([*arguments[0], *following[1][0]],)
+            else:
+                other = following
+        yield name, arguments
+        if other is not None:
+            yield other
 
 
 def _asked_of(writer: Run, name: str, *arguments: Any) -> Any:
@@ -513,8 +542,9 @@ def _apply(run_id: str, operation: Operation, root: Path) -> None:
             for start in range(0, len(new), 100):
                 client.log_batch(run_id, params=new[start : start + 100])
         case "metrics":
-            at = (operation["time"], operation["step"])
-            client.log_batch(run_id, metrics=[Metric(k, v, *at) for k, v in values.items()])
+            points = [Metric(*point) for point in operation["points"]]
+            for start in range(0, len(points), _METRICS):
+                client.log_batch(run_id, metrics=points[start : start + _METRICS])
         case "tags":
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
         case "text":

@@ -188,10 +188,11 @@ def train_head(
         np.random.default_rng([seed, 0]),
     )
     optimizer = Adam(head.weights)
+    blocks = _Standardised(head, train.features)
 
     def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
         generator = np.random.default_rng([seed, 1, epoch])
-        return _head_epoch(head, optimizer, train, params, rate, generator)
+        return _head_epoch(head, optimizer, blocks, train.labels, params, rate, generator)
 
     def validate() -> tuple[np.ndarray, np.ndarray]:
         return valid.labels, head.averaged(valid.features)
@@ -211,22 +212,39 @@ def train_head(
     return head, run(phase, work / "head.npz", on_epoch)
 
 
+class _Standardised:
+    """The blocks of embeddings (n, views, d), each as standardised examples (n * views, d). The one
+    read last is kept, which is all there is where a block takes everything."""
+
+    def __init__(self, head: Head, features: np.ndarray | embedding.Rows) -> None:
+        self.places = embedding.blocks(features)
+        self._head, self._features = head, features
+        self._kept: tuple[int, np.ndarray] | None = None
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        if self._kept is None or self._kept[0] != number:
+            self._kept = None  # before the next one, lest both are in memory
+            raw = self._features[self.places[number]].reshape(-1, self._features.shape[-1])
+            self._kept = number, self._head.standardised(raw)
+        return self._kept[1]
+
+
 def _head_epoch(
     head: Head,
     optimizer: Adam,
-    train: Embeddings,
+    blocks: _Standardised,
+    picture_labels: np.ndarray,
     params: TrainParams,
     rate: float,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Train on every example once, a block in memory at a time; the labels and logits seen."""
-    class_weights = balanced(train.labels, params.class_weight)
-    blocks = embedding.blocks(train.features)
-    views, d = train.features.shape[1:]
+    class_weights = balanced(picture_labels, params.class_weight)
     labels, logits = [], []
-    for number in generator.permutation(len(blocks)):
-        x = train.features[blocks[number]].reshape(-1, d)
-        y = np.repeat(train.labels[blocks[number]], views)
+    for number in generator.permutation(len(blocks.places)):
+        x = blocks[number]
+        y = picture_labels[blocks.places[number]]
+        y = np.repeat(y, len(x) // len(y))  # every view has its picture's
         order = generator.permutation(len(y))
         for start in range(0, len(order), params.batch_size):
             rows = order[start : start + params.batch_size]

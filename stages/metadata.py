@@ -21,8 +21,9 @@ def main() -> None:
         run.metrics({"pictures": report["counts"]})
         run.files(["metrics/data.json"])
         for split in SPLITS:
-            table = metadata.read(f"{TABLES}/{split}.csv")
-            run.data(table, f"metadata-{split}", split, report["source"]["name"])
+            table = metadata.read(f"{TABLES}/{split}.csv", rows=tracking.DIGESTED)
+            pictures = int(counts[split].sum())
+            run.data(table, f"metadata-{split}", split, report["source"]["name"], pictures)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,12 @@ def loss(head, x, y, weights, decay):
 def test_gradients_are_the_slopes_of_the_loss(trained):
     head, x, y, weights = trained
     logits, gradients = head.gradients(
-        x, y, weights, weight_decay=0.1, dropout=0.0, generator=np.random.default_rng(0)
+        head.standardised(x),
+        y,
+        weights,
+        weight_decay=0.1,
+        dropout=0.0,
+        generator=np.random.default_rng(0),
     )
     np.testing.assert_allclose(logits, head.logits(x), rtol=1e-6)
     for weight, gradient in zip(head.weights, gradients, strict=True):
@@ -58,10 +63,10 @@ def test_gradients_are_the_slopes_of_the_loss(trained):
 
 def test_dropout_leaves_out_a_share_and_keeps_the_mean(trained):
     head, x, y, weights = trained
-    generator = np.random.default_rng(1)
+    generator, batch = np.random.default_rng(1), head.standardised(x)
     seen = np.stack(
         [
-            head.gradients(x, y, weights, weight_decay=0, dropout=0.3, generator=generator)[0]
+            head.gradients(batch, y, weights, weight_decay=0, dropout=0.3, generator=generator)[0]
             for _ in range(4000)
         ]
     )

@@ -21,6 +21,7 @@ _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 NEEDED = (
     "data/models",
     "data/predictions",
+    "data/images/report.json",
     "data/metadata",
     *(f"data/embeddings/{split}.csv" for split in SPLITS),
     "metrics",

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from deepfake import LABEL_NAMES, SPLITS, portraits
 from deepfake.params import SampleParams
+from deepfake.runtime import cores
 from deepfake.sources.base import Entry, Offer
 
 ROOT = "real_vs_fake/real-vs-fake"
@@ -26,7 +27,7 @@ class SampleSource:
         # A forked child would inherit the locks of whatever threads are running here.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(
-            os.cpu_count() or 1, mp_context=context, initializer=_depend_on_the_parent
+            cores(), mp_context=context, initializer=_depend_on_the_parent
         )
 
     def __enter__(self) -> Self:
