@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect test test-fast lint format docs ui show sync sweep verify bench scale lock clean
+.PHONY: help install repro inspect test test-fast lint format docs ui show sync sweep verify bench engines scale lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ verify: install ## rebuild twice in fresh clones, compare every byte (SET="key=v
 bench: install ## measure against plain Keras (DATA=pictures.zip REPETITIONS=3 ONLY="embed fit" RESUME=1)
 	python -m benchmarks.bench $(if $(DATA),--data '$(DATA)') --repetitions $(or $(REPETITIONS),3) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(RESUME),--resume) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+engines: install ## what the engines' features are worth, against TensorFlow's (DATA=pictures.zip WEIGHTS=random)
+	python -m benchmarks.engines $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 scale: install ## time, memory and disk with many pictures (SIZES="14000 140000" SLICE=1000)
 	python -m benchmarks.scale $(if $(SIZES),--sizes $(SIZES)) $(if $(SLICE),--slice $(SLICE))

@@ -17,7 +17,7 @@ from deepfake.runtime import repository
 
 PACKAGES = (
     "dvc", "mlflow", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pyarrow",
-    "matplotlib", "kaggle",
+    "matplotlib", "kaggle", "openvino",
 )  # fmt: skip
 # What the pipeline itself writes into the tree; a change there does not make the code another.
 _WRITTEN = [":(exclude)dvc.lock", ":(exclude)metrics", ":(exclude)plots", ":(exclude)report.md"]

@@ -11,6 +11,7 @@ import json
 import logging
 import multiprocessing
 import os
+import platform
 import re
 import shutil
 import signal
@@ -28,6 +29,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import psutil
+import yaml
 from filelock import FileLock
 
 from deepfake import lineage
@@ -212,7 +214,17 @@ class Run:
             from mlflow.types import Schema, TensorSpec
 
             folder = self.place / "model"
-            described = mlflow.models.Model()
+            (folder / "data").mkdir(parents=True)
+            shutil.copy2(path, folder / "data" / "model.keras")
+            for name, text in (("keras_module", "tensorflow.keras"), ("save_format", "keras")):
+                (folder / "data" / f"{name}.txt").write_text(text, encoding="utf-8")
+            described = mlflow.models.Model(
+                signature=mlflow.models.ModelSignature(
+                    Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "pixels")]),
+                    Schema([TensorSpec(np.dtype("float32"), (-1, 1), "score")]),
+                ),
+                model_size_bytes=Path(path).stat().st_size,
+            )
             described.add_flavor(
                 "tensorflow",
                 data="data",
@@ -220,25 +232,14 @@ class Run:
                 keras_version=version("tensorflow"),
                 save_format="keras",
             )
-            mlflow.pyfunc.save_model(
-                folder,
+            mlflow.pyfunc.add_to_model(
+                described,
                 loader_module="mlflow.tensorflow",
-                mlflow_model=described,
-                signature=mlflow.models.ModelSignature(
-                    Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "pixels")]),
-                    Schema([TensorSpec(np.dtype("float32"), (-1, 1), "score")]),
-                ),
-                pip_requirements=_requirements("tensorflow", "keras", "numpy"),
+                data="data",
+                **_environment_files(folder, "mlflow", "tensorflow", "keras", "numpy"),
             )
-            data = folder / "data"
-            data.mkdir()
-            shutil.copy2(path, data / "model.keras")
-            (data / "keras_module.txt").write_text("tensorflow.keras", encoding="utf-8")
-            (data / "save_format.txt").write_text("keras", encoding="utf-8")
-            # `save_model` itself would put the data one folder deeper than the loader looks.
-            described.flavors["python_function"]["data"] = "data"
             described.save(str(folder / "MLmodel"))
-            return {"do": "model", "path": str(self.place / "model")}
+            return {"do": "model", "path": str(folder)}
 
         self._prepared(save)
 
@@ -787,6 +788,27 @@ def _experiment(name: str) -> str:
 
 def _requirements(*names: str) -> list[str]:
     return [f"{name}=={version(name)}" for name in names]
+
+
+def _environment_files(folder: Path, *names: str) -> dict[str, str]:
+    """Write the files by which MLflow sets up the environment of a model that needs some packages,
+    as it would itself after looking through all that are installed; returns how they are called."""
+    requirements = _requirements(*names)
+    (folder / "requirements.txt").write_text("\n".join(requirements), encoding="utf-8")
+    python = platform.python_version()
+    pip = {"pip": requirements}
+    files = {
+        "conda_env": {
+            "name": "mlflow-env",
+            "channels": ["conda-forge"],
+            "dependencies": [f"python={python}", "pip", pip],
+        },
+        "python_env": {"python": python, "dependencies": ["-r requirements.txt"]},
+    }
+    named = {"conda_env": "conda.yaml", "python_env": "python_env.yaml"}
+    for key, content in files.items():
+        (folder / named[key]).write_text(yaml.safe_dump(content), encoding="utf-8")
+    return named
 
 
 def flattened(values: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import archive, bench, harness, peer, pictures, processes, scale
+from benchmarks import archive, bench, engines, harness, peer, pictures, processes, scale
 from benchmarks.harness import Comparison
 from deepfake import LABEL_NAMES, SPLITS, images, params
 from deepfake.errors import PipelineError
@@ -311,5 +311,24 @@ def test_readme_has_the_tables_of_the_committed_results():
     page = (ROOT / "README.md").read_text()
     compared = read_json(ROOT / bench.RESULTS)["comparisons"]
     assert f"<!-- bench -->\n{harness.table(bench.ordered(compared))}\n<!-- /bench -->" in page
+    worth = engines.table(read_json(ROOT / engines.RESULTS)["models"])
+    assert f"<!-- engines -->\n{worth}\n<!-- /engines -->" in page
     grown = scale.report(read_json(ROOT / scale.RESULTS))
     assert f"<!-- scale -->\n{grown}\n<!-- /scale -->" in page
+
+
+def test_features_are_worth_what_their_heads_reach():
+    rng = np.random.default_rng(0)
+    labels = {split: (np.arange(40) % 2).astype("i1") for split in SPLITS}
+    told = {
+        split: (rng.normal(size=(40, 1, 3)) + 4 * values[:, None, None]).astype("f")
+        for split, values in labels.items()
+    }
+    noise = {split: rng.normal(size=(40, 1, 3)).astype("f") for split in SPLITS}
+    settings = params.load(ROOT / "params.yaml")
+    row = engines.worth(told, told, labels, settings, seeds=2)
+    assert row["cosine"] == pytest.approx(1)
+    assert min(row["valid"], row["test"]) > 0.95
+    row = engines.worth(noise, told, labels, settings, seeds=2)
+    assert row["cosine"] < 0.9
+    assert row["test"] < 0.8

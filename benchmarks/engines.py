@@ -1,0 +1,130 @@
+"""What the engines' features are worth, each against TensorFlow's: `make engines`.
+
+For the features of the peer in `make bench` and for the default ones, by TensorFlow in float32 and
+by OpenVINO in float32 and in bfloat16 (which a CPU without such units computes as well, slowly):
+the least cosine between a picture's features and TensorFlow's, and the ROC-AUC of heads trained
+and scored on them. Writes `benchmarks/engines.json` and the table in README.md.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import harness, pictures
+from benchmarks.bench import LAST_LAYER
+from benchmarks.ours import changed
+from deepfake import SPLITS, backbone, conversion, dataset, embedding, engine, runtime, training
+from deepfake.errors import command
+from deepfake.files import write_json
+from deepfake.params import Params
+from deepfake.scores import roc_auc
+
+RESULTS, README = Path("benchmarks/engines.json"), Path("README.md")
+MODELS = {"the peer's features": LAST_LAYER, "statistics of 8 layers": []}
+REFERENCE = "TensorFlow float32"
+Features = dict[str, np.ndarray]  # by split
+
+
+def extractors(settings: Params, work: Path) -> Iterator[tuple[str, embedding.Extract]]:
+    """Each engine with its name, TensorFlow first."""
+    chosen, network = settings.embed, settings.backbone
+    weights = backbone.initial(network.weights, network.alpha)[0]
+    features = backbone.features(
+        weights, chosen.layers, chosen.statistics, network.image_size, chosen.scales
+    )
+    yield (
+        REFERENCE,
+        embedding.keras_extractor(
+            features,
+            image_size=network.image_size,
+            views=chosen.views,
+            batch_size=chosen.batch_size,
+        ),
+    )
+    path = work / "features.xml"
+    conversion.convert(weights, chosen.layers, chosen.statistics, path)
+    for name, precision in (("float32", "float32"), ("bfloat16", "mixed_bfloat16")):
+        yield (
+            f"OpenVINO {name}",
+            engine.extractor(
+                path,
+                image_size=network.image_size,
+                scales=chosen.scales,
+                views=chosen.views,
+                precision=precision,
+            ),
+        )
+
+
+def worth(
+    found: Features, reference: Features, labels: Features, settings: Params, seeds: int
+) -> dict[str, Any]:
+    """`cosine`, the least of a picture, and the ROC-AUC of `valid` and `test`, the mean over heads
+    trained with different seeds."""
+    pairs = ((found[split], reference[split]) for split in SPLITS)
+    cosine = min(
+        float(((a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)).min())
+        for a, b in pairs
+    )
+    train, valid = (
+        embedding.Embeddings([], labels[split], found[split]) for split in ("train", "valid")
+    )
+    reached: dict[str, list[float]] = {"valid": [], "test": []}
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as work:
+            head, _ = training.train_head(
+                train, valid, settings.train, seed=seed, work=Path(work), on_epoch=lambda row: None
+            )
+        for split, values in reached.items():
+            values.append(roc_auc(labels[split], head.scores(found[split])))
+    return {"cosine": cosine, **{split: float(np.mean(v)) for split, v in reached.items()}}
+
+
+def table(models: dict[str, dict[str, dict[str, float]]]) -> str:
+    """The results as Markdown."""
+    lines = [
+        "| features | engine | least cosine | ROC-AUC valid | ROC-AUC test |",
+        "|---|---|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {model} | {name} | {row['cosine']:.6f} | {row['valid']:.4f} | {row['test']:.4f} |"
+        for model, rows in models.items()
+        for name, row in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make engines", description=__doc__)
+    parser.add_argument("--data", type=Path, help="a zip or folder of pictures (none: the sample)")
+    parser.add_argument("--weights", choices=["imagenet", "random"], default="imagenet")
+    parser.add_argument("--seeds", type=int, default=5, help="heads trained on each")
+    chosen = parser.parse_args()
+    runtime.start(seed=0, precision="float32")
+    models: dict[str, dict[str, dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "shards"
+        pictures.pack(pictures.settings(chosen.data), images)
+        labels = {s: np.array([p.label for p in dataset.pictures(images, s)], "i1") for s in SPLITS}
+        for model, changes in MODELS.items():
+            settings = changed([*changes, f"backbone.weights={chosen.weights}"])
+            models[model], reference = {}, None
+            for name, extract in extractors(settings, Path(folder)):
+                found = {s: np.stack([*extract(dataset.pictures(images, s))]) for s in SPLITS}
+                reference = found if reference is None else reference
+                row = worth(found, reference, labels, settings, chosen.seeds)
+                models[model][name] = row
+                print(f"{model}, {name}: {row}", flush=True)
+    facts = {"machine": harness.machine(), "weights": chosen.weights, "seeds": chosen.seeds}
+    counts = {split: len(values) for split, values in labels.items()}
+    write_json(RESULTS, {**facts, "pictures": counts, "models": models})
+    harness.put(README, "engines", table(models))
+
+
+if __name__ == "__main__":
+    main()
