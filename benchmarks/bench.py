@@ -79,6 +79,13 @@ COMPARISONS = [
     ),
 ]  # fmt: skip
 
+# The statistics model for those in a hurry: one view of the default's two, five of its eight layers
+# (the deepest add nothing to `valid` where there is one view), smaller pictures.
+MODEL = [
+    "backbone.image_size=320",
+    "embed.views=[original]",
+    f"embed.layers=[{','.join(f'block_{number}_expand_relu' for number in range(6, 11))}]",
+]
 # The peer's recipe in our parameters: its features, head and epochs.
 LAST_LAYER = [
     "backbone.image_size=224",
@@ -260,14 +267,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted bench")
     parser.add_argument("--weights", choices=["imagenet", "random"], default="imagenet")
-    parser.add_argument("--size", type=int, default=256, help="image_size of the statistics model")
-    parser.add_argument("--views", default="[original,mirrored]", help="of the statistics model")
+    parser.add_argument(
+        "--model", nargs="+", default=MODEL, metavar="KEY=VALUE", help="the statistics model"
+    )
     parser.add_argument("--fit-pictures", type=int, default=400, help="for fine-tuning, all splits")
     chosen = parser.parse_args()
     wanted = [comparison for comparison in COMPARISONS if comparison.name in chosen.only]
-    model = [f"backbone.image_size={chosen.size}", f"embed.views={chosen.views}"]
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), chosen.weights, model)
+        bench = Bench(Path(folder), chosen.weights, chosen.model)
         facts = prepare(bench, chosen.data, chosen.fit_pictures)
         results = harness.Results(RESULTS, facts)
         compare(bench, wanted, results, chosen.repetitions, resume=chosen.resume)

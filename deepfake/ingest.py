@@ -30,6 +30,7 @@ SPLITS_TO_KEEP = ("test", "valid", "train")
 LISTED = 1000
 SHOWN = 5
 _LABELS = {name: label for label, name in LABEL_NAMES.items()}
+_64_BITS = (1 << 64) - 1
 _NO_LOOK: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
 # Reading waits for the disk or for other processes, so threads exceed processors; many more than
 # those would wait for each other.
@@ -230,11 +231,11 @@ def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
 
     Only files of equal size (and equal checksum, where the source knows it) are read for this.
     """
-    alike: dict[tuple[int, int | None], list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.size:  # empty files are all alike, and are rejected as such later
-            alike[entry.size, entry.checksum].append(entry)
-    suspects = [entry for group in alike.values() if len(group) > 1 for entry in group]
+    # Empty files are all alike, and are rejected as such later.
+    known = [entry for entry in entries if entry.size]
+    keys = (((entry.size or 0) << 32 | (entry.checksum or 0)) & _64_BITS for entry in known)
+    alike = _repeated(np.fromiter(keys, np.uint64, len(known)))
+    suspects = [entry for entry, is_alike in zip(known, alike, strict=True) if is_alike]
 
     def digest(entry: Entry) -> tuple[Entry, bytes | None]:
         try:
@@ -315,7 +316,7 @@ def image_id(path: str) -> str:
 def read_all(source: Source, placed: list[Placed]) -> Iterator[Result]:
     """Each picture in order, read and decoded once to see that it can be, with its look: its
     perceptual hash, of no bytes for one that is rejected."""
-    ids: set[str] = set()
+    _check_ids([item.entry.path for item in placed])
 
     def read(item: Placed) -> Result:
         entry = item.entry
@@ -326,15 +327,24 @@ def read_all(source: Source, placed: list[Placed]) -> Iterator[Result]:
             return item, Rejected(entry.path, error.reason), _NO_LOOK
         return item, Picture(image_id(entry.path), entry.label, item.split, entry.path, data), look
 
-    for item, result, look in ordered(read, placed, THREADS_A_CORE * cores()):
-        if isinstance(result, Picture):
-            if result.image_id in ids:
-                raise PipelineError(
-                    f"two pictures have the image_id {result.image_id}, one of them {result.path}: "
-                    "rename that file"
-                )
-            ids.add(result.image_id)
-        yield item, result, look
+    return ordered(read, placed, THREADS_A_CORE * cores())
+
+
+def _check_ids(paths: list[str]) -> None:
+    """Raises PipelineError if two paths have the same `image_id`."""
+    repeated = _repeated(np.fromiter((int(image_id(p), 16) for p in paths), np.uint64, len(paths)))
+    if repeated.any():
+        path = paths[int(repeated.argmax())]
+        raise PipelineError(
+            f"two pictures have the image_id {image_id(path)}, one of them {path}: rename that file"
+        )
+
+
+def _repeated(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of the numbers are there more than once."""
+    ordered_numbers = np.sort(numbers)
+    twice = ordered_numbers[1:][ordered_numbers[1:] == ordered_numbers[:-1]]
+    return np.isin(numbers, twice)
 
 
 def _near_duplicates(

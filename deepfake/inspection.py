@@ -89,7 +89,7 @@ def inspect(path: str, params: DataParams, seed: int) -> Inspection:
         found = Inspection(
             path=path,
             files=len(archive.members),
-            bytes=sum(member.size for member in archive.members.values()),
+            bytes=archive.members.bytes,
             tables=_tables(archive, paths, given, params.archive.max_files),
             folders=Counter(name for path in paths for name in PurePosixPath(path).parts[:-1]),
         )

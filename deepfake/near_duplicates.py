@@ -16,7 +16,9 @@ HASH_BYTES = 32
 # Two hashes that differ in fewer bits than there are bands agree in one band at least.
 BANDS = 16
 # Pairs compared at a time, about 100 bytes each.
-_PAIRS = 1 << 20
+_PAIRS = 1 << 18
+# Hashes whose bits are spread out at a time.
+_PART = 4096
 _SIDE, _FREQUENCIES = 64, 16
 
 
@@ -95,14 +97,17 @@ def _bands(hashes: NDArray[np.uint8]) -> NDArray[np.uint16]:
     Neighbouring frequencies go together, so a band takes its bits from all over the hash.
     """
     shuffled = np.random.default_rng(0).permutation(8 * HASH_BYTES)
-    bits = np.unpackbits(hashes, axis=1)[:, shuffled]
-    return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint16).T
+    parts = [
+        np.packbits(np.unpackbits(part, axis=1)[:, shuffled], axis=1)  # 512 bytes a hash
+        for part in np.array_split(hashes, len(hashes) // _PART + 1)
+    ]
+    return np.ascontiguousarray(np.concatenate(parts)).view(np.uint16).T
 
 
 def _equal(
     a: NDArray[np.uint16], b: NDArray[np.uint16]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Indices i, j of all pairs with a[i] == b[j], about a million at a time."""
+    """Indices i, j of all pairs with a[i] == b[j], `_PAIRS` or so at a time."""
     order = np.argsort(b, kind="stable")
     start = np.searchsorted(b[order], a, side="left")
     number = np.searchsorted(b[order], a, side="right") - start

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import LIMITS, settings
+from making import LIMITS, settings, zip_bytes
 from PIL import Image
 
 from deepfake import FAKE, REAL, portraits
@@ -21,6 +21,7 @@ from deepfake.sources.archive import Archive
 from deepfake.sources.base import Entry, Unreadable
 from deepfake.sources.folder import FolderSource, open_folder
 from deepfake.sources.layouts import ClassNames, Place
+from deepfake.sources.zips import Zip
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(
@@ -441,3 +442,42 @@ def test_hard_fakes_by_folders_and_by_table_agree() -> None:
     assert by_folders == by_table
     assert len(by_folders) == 1289
     assert by_folders["fake/fake_1.jpg"] == (None, FAKE)
+
+
+def test_a_zip_behind_other_bytes_and_with_a_comment(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", {"real/1.jpg": b"one" * 100, "fake/1.jpg": b"two"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"PK as a remark"
+    path.write_bytes(b"a program that unpacks itself" + path.read_bytes())
+    with Archive(path, LIMITS) as view:
+        assert {name: view.read(name) for name in view.members} == {
+            "fake/1.jpg": b"two",
+            "real/1.jpg": b"one" * 100,
+        }
+
+
+def test_more_files_than_sixteen_bits_count(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number in range(65_540):
+            archive.writestr(zipfile.ZipInfo(f"{number}"), b"")
+    opened = Zip(tmp_path / "a.zip")
+    assert [item.name for item in opened.listed()] == [f"{number}" for number in range(65_540)]
+    opened.close()
+
+
+def test_numbers_of_sixty_four_bits(tmp_path: Path) -> None:
+    """As another program writes them: in the extra fields, in turn, after a field of its own."""
+    path, data = tmp_path / "a.zip", zip_bytes({"1.jpg": b"one"})
+    at = data.index(b"PK\x01\x02")
+    end = data.index(b"PK\x05\x06")
+    extra = struct.pack("<HHI", 0x5455, 4, 7) + struct.pack("<HHQQ", 1, 16, 3, 0)
+    entry = bytearray(data[at:end])
+    struct.pack_into("<L", entry, 24, 0xFFFFFFFF)  # the size, and where the file is
+    struct.pack_into("<L", entry, 42, 0xFFFFFFFF)
+    struct.pack_into("<H", entry, 30, len(extra))
+    closing = bytearray(data[end:])
+    struct.pack_into("<L", closing, 12, len(entry) + len(extra))
+    path.write_bytes(data[:at] + entry + extra + closing)
+    with Archive(path, LIMITS) as view:
+        assert view.members["1.jpg"].size == 3
+        assert view.read("1.jpg") == b"one"

@@ -6,20 +6,22 @@ tables that others read. What a zip claims of itself is believed only as far as 
 `ArchiveParams` bounds how many files it may list and what they may unpack to.
 """
 
-import io
 import os
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterator
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from deepfake.errors import PipelineError
 from deepfake.params import ArchiveParams
 from deepfake.sources.base import Rejected, Unreadable
+from deepfake.sources.zips import Listed, Zip
 
 # No photograph of a face is larger; what claims to be is not read into memory.
 MAX_FILE_BYTES = 64_000_000
@@ -32,9 +34,12 @@ _GIGABYTE = 1_000_000_000
 
 _JUNK_FOLDERS = {"__macosx"}
 _JUNK_FILES = {"thumbs.db", "desktop.ini"}
-# `zipfile` unpacks bzip2 and LZMA without a bound: a few bytes can fill the memory.
+# Python unpacks bzip2 and LZMA without a bound: a few bytes can fill the memory.
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-_PIECE = 1 << 20
+# A zip's list of this size is read however few files may be in it.
+_SMALL_LIST = 1 << 20
+# The numbers of a member, by type: 64 bits, 32 bits, 8 bits.
+_COLUMNS = {"size": "Q", "place": "Q", "packed": "Q", "checksum": "I", "method": "B"}
 # Bits of a member's flags: encryption, encryption of another kind, a patch to another file.
 _ENCRYPTED = 0x1 | 0x40
 _PATCH = 0x20
@@ -53,12 +58,64 @@ class NotAZip(PipelineError):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in the archive; `checksum` is its CRC-32 where the archive records it."""
+    """A file in the archive; `checksum` is its CRC-32 where the archive records it.
+
+    `name` is the path as a directory spells it; `place`, `packed` and `method` are those of
+    `zips.Listed`.
+    """
 
     path: str
     size: int
     checksum: int | None
-    handle: str | zipfile.ZipInfo
+    name: str
+    place: int = 0
+    packed: int = 0
+    method: int = zipfile.ZIP_STORED
+
+
+class Members(Mapping[str, Member]):
+    """Members by their path, sorted, in a few bytes each besides the path."""
+
+    def __init__(self, members: Iterator[Member]) -> None:
+        """Those of `members` whose path no other has; `ambiguous` has the other paths."""
+        columns = {name: array(kind) for name, kind in _COLUMNS.items()}
+        at: dict[str, int] = {}
+        self.ambiguous: set[str] = set()
+        self._spelled: dict[str, str] = {}
+        for number, member in enumerate(members):
+            if at.setdefault(member.path, number) != number:
+                self.ambiguous.add(member.path)
+            for name, column in columns.items():
+                column.append(getattr(member, name) or 0)
+            self._without_checksum = member.checksum is None
+            if member.name != member.path:
+                self._spelled[member.path] = member.name
+        self._paths = sorted(path for path in at if path not in self.ambiguous)
+        order = [at[path] for path in self._paths]
+        self._columns = {
+            name: array(column.typecode, (column[number] for number in order))
+            for name, column in columns.items()
+        }
+
+    def __getitem__(self, path: str) -> Member:
+        number = bisect_left(self._paths, path)
+        if number == len(self._paths) or self._paths[number] != path:
+            raise KeyError(path)
+        values: dict[str, Any] = {name: column[number] for name, column in self._columns.items()}
+        if self._without_checksum:
+            values["checksum"] = None
+        return Member(self._paths[number], name=self._spelled.get(path, path), **values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @property
+    def bytes(self) -> int:
+        """Of all members together."""
+        return sum(self._columns["size"])
 
 
 class Archive:
@@ -73,8 +130,7 @@ class Archive:
         members: the files by their path in the archive: forward slashes, Unicode NFC, sorted.
         rejected: files that cannot be named or read safely.
 
-    `read` may be called by many threads: a `zipfile.ZipFile` serialises access to its file by a
-    lock and decompresses outside it.
+    `read` may be called by many threads.
 
     Raises:
         PipelineError: the path is not there, is neither a directory nor a zip, or holds more than
@@ -84,9 +140,8 @@ class Archive:
     def __init__(self, path: Path | str, limits: ArchiveParams) -> None:
         self.path = Path(path)
         self._limits = limits
-        self.members: dict[str, Member] = {}
         self.rejected: list[Rejected] = []
-        self._zip: zipfile.ZipFile | None = None
+        self._zip: Zip | None = None
         if self.path.is_dir():
             found = _directory_members(self.path)
         elif self.path.is_file():
@@ -98,8 +153,13 @@ class Archive:
                 "Relative paths start at the repository's root."
             )
         try:
-            self._admit(found)
+            self.members = Members(self._admitted(found))
+            self.rejected += [Rejected(p, "name used twice") for p in self.members.ambiguous]
+            self.rejected.sort(key=lambda item: (item.path, item.reason))
             self._check_total()
+        except zipfile.BadZipFile as error:
+            self.close()
+            raise NotAZip(self.path, str(error)) from None
         except BaseException:
             self.close()
             raise
@@ -116,9 +176,8 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        if self._zip is not None and (file := self._zip.fp) is not None:
+        if self._zip is not None:
             self._zip.close()
-            file.close()  # a file that was handed to it stays open
 
     @property
     def is_zip(self) -> bool:
@@ -130,34 +189,27 @@ class Archive:
         if member.size > MAX_FILE_BYTES:
             raise Unreadable("file too large")
         try:
-            if isinstance(member.handle, zipfile.ZipInfo):
-                data = self._unpacked(member.handle)
+            if self._zip is not None:
+                assert member.checksum is not None
+                data = self._zip.read(
+                    member.place, member.packed, member.size, member.checksum, member.method
+                )
             else:
-                with open(self.path / member.handle, "rb") as file:
+                with open(self.path / member.name, "rb") as file:
                     data = file.read(MAX_FILE_BYTES + 1)
         except OSError:
             raise Unreadable("cannot be read from disk") from None
         except Exception as error:
-            # BadZipFile, EOFError, and each decompressor has errors of its own: all of them say
-            # that the bytes are not what the directory of the zip promises.
+            # BadZipFile and the decompressor's: the bytes are not what the zip's list promises.
             raise Unreadable(DAMAGED) from error
         if len(data) > MAX_FILE_BYTES:
             raise Unreadable("file too large")
         return data
 
-    def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
-        """A member's bytes: at most as many as the zip says, even while they are unpacked."""
-        assert self._zip is not None
-        with self._zip.open(info) as file:
-            data = b"".join(iter(lambda: file.read(_PIECE), b""))
-        if len(data) != info.file_size:
-            raise zipfile.BadZipFile("shorter than it says")
-        return data
-
     def _check_total(self) -> None:
         if not self.is_zip:
             return
-        total = sum(member.size for member in self.members.values())
+        total = self.members.bytes
         if total > self._limits.max_gigabytes * _GIGABYTE:
             raise PipelineError(
                 f"{self.path} would unpack to {total / _GIGABYTE:.4g} GB, from "
@@ -166,45 +218,17 @@ class Archive:
                 "to be; it is read in place, and needs no room on the disk."
             )
 
-    def _admit(self, found: Iterator[tuple[str, Member | str]]) -> None:
+    def _admitted(self, found: Iterator[tuple[str, Member | str]]) -> Iterator[Member]:
         """Sort out what `found` yields: a raw name with a member, or with a reason against it."""
-        members: dict[str, Member] = {}
-        ambiguous: set[str] = set()
         for number, (name, member) in enumerate(found, start=1):
             if number > self._limits.max_files:
                 raise PipelineError(_too_many(self.path, self._limits))
-            shown = _printable(name)
             if isinstance(member, str):
-                self.rejected.append(Rejected(shown, member))
+                self.rejected.append(Rejected(_printable(name), member))
             elif not _is_safe(name):
-                self.rejected.append(Rejected(shown, "unsafe name"))
-            elif member.path in members or member.path in ambiguous:
-                ambiguous.add(member.path)
-                members.pop(member.path, None)
+                self.rejected.append(Rejected(_printable(name), "unsafe name"))
             else:
-                members[member.path] = member
-        self.rejected.extend(Rejected(path, "name used twice") for path in ambiguous)
-        self.rejected.sort(key=lambda item: (item.path, item.reason))
-        self.members = dict(sorted(members.items()))
-
-
-class _ZipFile(io.BufferedReader):
-    """The file below a `zipfile.ZipFile`, which reads the whole list of files at once."""
-
-    def __init__(self, path: Path, limits: ArchiveParams) -> None:
-        super().__init__(io.FileIO(path))
-        self._path = path
-        self._limits = limits
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        # No other reading is as long: that of members is by pieces.
-        most = max(_PIECE, self._limits.max_files * DIRECTORY_BYTES_A_FILE)
-        if size is not None and size > most:
-            raise PipelineError(_too_many(self._path, self._limits))
-        data = super().read(size)
-        if data.startswith(b"PK\x01\x02") and data.count(b"PK\x01\x02") > self._limits.max_files:
-            raise PipelineError(_too_many(self._path, self._limits))
-        return data
+                yield member
 
 
 def _too_many(path: Path, limits: ArchiveParams) -> str:
@@ -214,35 +238,36 @@ def _too_many(path: Path, limits: ArchiveParams) -> str:
     )
 
 
-def _open_zip(path: Path, limits: ArchiveParams) -> zipfile.ZipFile:
-    file = _ZipFile(path, limits)
+def _open_zip(path: Path, limits: ArchiveParams) -> Zip:
     try:
-        return zipfile.ZipFile(file)
-    except PipelineError:
-        file.close()
-        raise
-    # Whatever is raised on bytes that anyone may have made, the bytes are at fault.
-    except Exception as error:
-        file.close()
+        opened = Zip(path)
+    except zipfile.BadZipFile as error:
         raise NotAZip(path, str(error)) from None
+    if opened.list_bytes > max(_SMALL_LIST, limits.max_files * DIRECTORY_BYTES_A_FILE):
+        opened.close()
+        raise PipelineError(_too_many(path, limits))
+    return opened
 
 
-def _zip_members(archive: zipfile.ZipFile, max_ratio: float) -> Iterator[tuple[str, Member | str]]:
-    for info in archive.infolist():
-        name = info.filename.replace("\\", "/")
+def _zip_members(archive: Zip, max_ratio: float) -> Iterator[tuple[str, Member | str]]:
+    for item in archive.listed():
+        name = item.name.replace("\\", "/")
         if name.endswith("/") or _is_junk(name):
             continue
-        mode = info.external_attr >> 16
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        if stat.S_IFMT(item.mode) not in (0, stat.S_IFREG):
             yield name, "link or special file"
-        elif info.flag_bits & _ENCRYPTED:
+        elif item.flags & _ENCRYPTED:
             yield name, "encrypted"
-        elif info.compress_type not in _READABLE_METHODS or info.flag_bits & _PATCH:
+        elif item.method not in _READABLE_METHODS or item.flags & _PATCH:
             yield name, "unsupported compression"
-        elif info.file_size > max(SMALL_BYTES, max_ratio * info.compress_size):
+        elif item.size > max(SMALL_BYTES, max_ratio * item.packed):
             yield name, "compressed too much"
         else:
-            yield name, Member(_canonical(name), info.file_size, info.CRC, info)
+            yield name, _zip_member(item, _canonical(name))
+
+
+def _zip_member(item: Listed, path: str) -> Member:
+    return Member(path, item.size, item.checksum, path, item.place, item.packed, item.method)
 
 
 def _directory_members(root: Path) -> Iterator[tuple[str, Member | str]]:

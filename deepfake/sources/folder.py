@@ -86,7 +86,7 @@ class FolderSource:
             "not named by the table": len(paths) - len(places),
         }
         left_out = {reason: number for reason, number in left_out.items() if number}
-        entries = [self._entry(path, spot) for path, spot in sorted(places.items())]
+        entries = [self._entry(path, places[path]) for path in sorted(places)]
         return Offer(entries, rejected, left_out, tuple(self._warnings))
 
     def _is_below(self, path: str) -> bool:
@@ -105,10 +105,11 @@ class FolderSource:
         places = {path: layouts.place(path, self._names) for path in paths}
         if self._table is not None and self._table.file is not None:
             places = self._by_table(places, self._table.file, self._table)
-        labels = {path: spot.label for path, spot in places.items()}
-        layouts.require_labels(labels, self._names, self._shown)
-        splits = {path: spot.split for path, spot in places.items()}
-        layouts.complete_splits(splits, self._shown)
+        # One after the other: each of them is large where there are many pictures.
+        layouts.require_labels(
+            {path: spot.label for path, spot in places.items()}, self._names, self._shown
+        )
+        layouts.complete_splits({path: spot.split for path, spot in places.items()}, self._shown)
         return places
 
     def _by_table(

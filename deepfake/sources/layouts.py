@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 
 from deepfake import FAKE, LABEL_NAMES, REAL, SPLITS
@@ -60,6 +61,12 @@ def place(path: str, names: ClassNames) -> Place:
         here = _place_of_folder(folder, names)
         split = here.split or split
         label = label if here.label is None else here.label
+    return _shared(split, label)
+
+
+@cache
+def _shared(split: str | None, label: int | None) -> Place:
+    """One object for all the pictures that are in the same place."""
     return Place(split, label)
 
 
