@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import harness, pictures
+from benchmarks import harness, ours, pictures
 from benchmarks.bench import LAST_LAYER
-from benchmarks.ours import changed
-from deepfake import SPLITS, backbone, conversion, dataset, embedding, engine, runtime, training
+from deepfake import SPLITS, backbone, conversion, dataset, embedding, runtime, training
 from deepfake.errors import command
 from deepfake.files import write_json
 from deepfake.params import Params
@@ -33,31 +32,11 @@ def extractors(settings: Params, work: Path) -> Iterator[tuple[str, embedding.Ex
     """Each engine with its name, TensorFlow first."""
     chosen, network = settings.embed, settings.backbone
     weights = backbone.initial(network.weights, network.alpha)[0]
-    features = backbone.features(
-        weights, chosen.layers, chosen.statistics, network.image_size, chosen.scales
-    )
-    yield (
-        REFERENCE,
-        embedding.keras_extractor(
-            features,
-            image_size=network.image_size,
-            views=chosen.views,
-            batch_size=chosen.batch_size,
-        ),
-    )
+    yield REFERENCE, ours.keras(weights, settings)[0]
     path = work / "features.xml"
     conversion.convert(weights, chosen.layers, chosen.statistics, path)
-    for name, precision in (("float32", "float32"), ("bfloat16", "mixed_bfloat16")):
-        yield (
-            f"OpenVINO {name}",
-            engine.extractor(
-                path,
-                image_size=network.image_size,
-                scales=chosen.scales,
-                views=chosen.views,
-                precision=precision,
-            ),
-        )
+    yield "OpenVINO float32", ours.openvino(path, settings)
+    yield "OpenVINO bfloat16", ours.openvino(path, settings, "mixed_bfloat16")
 
 
 def worth(
@@ -65,11 +44,7 @@ def worth(
 ) -> dict[str, Any]:
     """`cosine`, the least of a picture, and the ROC-AUC of `valid` and `test`, the mean over heads
     trained with different seeds."""
-    pairs = ((found[split], reference[split]) for split in SPLITS)
-    cosine = min(
-        float(((a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)).min())
-        for a, b in pairs
-    )
+    cosine = min(conversion.least_cosine(found[split], reference[split]) for split in SPLITS)
     train, valid = (
         embedding.Embeddings([], labels[split], found[split]) for split in ("train", "valid")
     )
@@ -112,7 +87,7 @@ def main() -> None:
         pictures.pack(pictures.settings(chosen.data), images)
         labels = {s: np.array([p.label for p in dataset.pictures(images, s)], "i1") for s in SPLITS}
         for model, changes in MODELS.items():
-            settings = changed([*changes, f"backbone.weights={chosen.weights}"])
+            settings = ours.changed([*changes, f"backbone.weights={chosen.weights}"])
             models[model], reference = {}, None
             for name, extract in extractors(settings, Path(folder)):
                 found = {s: np.stack([*extract(dataset.pictures(images, s))]) for s in SPLITS}

@@ -102,22 +102,31 @@ def _extractor(settings: params.Params, path: Path) -> tuple[embedding.Extract, 
     weights = backbone.initial(network.weights, network.alpha)[0]
     if engine.chosen(chosen.engine, network.precision) == "openvino":
         dimensions = conversion.convert(weights, chosen.layers, chosen.statistics, path)
-        extract = engine.extractor(
-            path, image_size=network.image_size, scales=chosen.scales, views=chosen.views
-        )
-        return extract, dimensions * len(chosen.scales)
+        return openvino(path, settings), dimensions * len(chosen.scales)
     if hardware.precision != "float32":
         saved = path.with_suffix(".weights.h5")
         weights.save_weights(saved)
         weights = backbone.load(saved, network.alpha, hardware.precision)
-    features = backbone.features(
-        weights, chosen.layers, chosen.statistics, network.image_size, chosen.scales
+    return keras(weights, settings)
+
+
+def openvino(path: Path, settings: params.Params, precision: str = "float32") -> embedding.Extract:
+    """The extractor of the network that `conversion.convert` wrote to `path`."""
+    return engine.extractor(
+        path,
+        image_size=settings.backbone.image_size,
+        scales=settings.embed.scales,
+        views=settings.embed.views,
+        precision=precision,
     )
+
+
+def keras(weights: Any, settings: params.Params) -> tuple[embedding.Extract, int]:
+    """The extractor by TensorFlow of a MobileNetV2, and how many features it gives."""
+    chosen, size = settings.embed, settings.backbone.image_size
+    features = backbone.features(weights, chosen.layers, chosen.statistics, size, chosen.scales)
     extract = embedding.keras_extractor(
-        features,
-        image_size=network.image_size,
-        views=chosen.views,
-        batch_size=chosen.batch_size,
+        features, image_size=size, views=chosen.views, batch_size=chosen.batch_size
     )
     return extract, features.output_shape[-1]
 

@@ -50,8 +50,8 @@ def _graph(network: Any, layers: Sequence[str], statistics: Sequence[str]) -> An
     nodes = {id(network.input): ops.transpose(scaled, np.array([0, 3, 1, 2]))}
     for layer in network.layers[1:]:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-        convert = _OPERATIONS[type(layer).__name__]
-        nodes[id(layer.output)] = convert(ops, layer, *(nodes[id(tensor)] for tensor in inputs))
+        operation = _OPERATIONS[type(layer).__name__]
+        nodes[id(layer.output)] = operation(ops, layer, *(nodes[id(tensor)] for tensor in inputs))
     parts = []
     for name in layers:
         activations = nodes[id(backbone.layer(network, name).output)]
@@ -116,6 +116,12 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+def least_cosine(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The least cosine between the features (..., d) of a picture by two engines."""
+    lengths = np.linalg.norm(wanted, axis=-1) * np.linalg.norm(found, axis=-1)
+    return float(((wanted * found).sum(axis=-1) / lengths).min())
+
+
 def agreement(features: Any, path: Path, seed: int) -> dict[str, float]:
     """How well OpenVINO's features agree with Keras's on `CHECKED` random textures.
 
@@ -132,8 +138,7 @@ def agreement(features: Any, path: Path, seed: int) -> dict[str, float]:
     wanted = np.asarray(features(pixels, training=False))
     network = Network(path, [size])
     found = np.concatenate([network(picture[None]) for picture in pixels])
-    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
-    cosine = float(((wanted * found).sum(axis=1) / lengths).min())
+    cosine = least_cosine(found, wanted)
     if not cosine >= LEAST_COSINE:
         raise PipelineError(
             f"OpenVINO's features are not Keras's (cosine {cosine:.6f}): set embed.engine to "

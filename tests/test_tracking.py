@@ -523,7 +523,7 @@ def test_keras_model_is_what_mlflow_would_have_logged(store: Path, tmp_path: Pat
     pictures = np.arange(2 * 5 * 4 * 3, dtype="uint8").reshape(2, 5, 4, 3)
     expected = np.asarray(model(pictures))
     found = mlflow.pyfunc.load_model(uri).predict(pictures)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose(np.asarray(mlflow.tensorflow.load_model(uri)(pictures)), expected)
     signature = mlflow.models.get_model_info(uri).signature
     assert "uint8" in str(signature.inputs)
