@@ -65,10 +65,12 @@ class Network:
         for size in self._sizes:
             model.reshape([-1, size, size, 3])
             self._compiled.append(core.compile_model(model, "CPU", settings))
-        # Made here and now: threads that make them side by side may wait for each other forever.
+        # Made here and now, and one used: what the bindings set up at the first call, threads that
+        # make it side by side may wait for, each for the other, forever.
         self._requests: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
         for _ in range(cores()):
             self._requests.put([model.create_infer_request() for model in self._compiled])
+        self(np.zeros((1, self._sizes[0], self._sizes[0], 3), "float32"))
 
     def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features (views, d): those of each size in turn, the pictures resized to it."""

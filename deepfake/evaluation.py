@@ -13,6 +13,8 @@ from deepfake import figures, scores
 from deepfake.files import replacing, write_json, write_text
 
 EVALUATED = ("valid", "test")
+# What `write` imports, in the order of need: for `beside.prepared`.
+PACKAGES = (*figures.PACKAGES, "scipy.stats", "sklearn.metrics")
 
 
 def write(name: str, tables: dict[str, pd.DataFrame], threshold: float) -> dict[str, Any]:

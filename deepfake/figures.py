@@ -10,6 +10,7 @@ import pandas as pd
 from deepfake import LABEL_NAMES
 from deepfake.files import replacing
 
+PACKAGES = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 COLORS = {"baseline": "#8a6d3b", "image": "#1f6fb4", "train": "#8a8a8a", "valid": "#1f6fb4"}
 _CHANCE = {"color": "#b0b0b0", "linestyle": "--", "linewidth": 1}
 

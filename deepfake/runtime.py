@@ -12,6 +12,10 @@ from pathlib import Path
 
 from deepfake.errors import PipelineError
 
+# Keras imports these where it finds them, for parts of it that are not used here: as long again
+# as TensorFlow itself takes.
+_NOT_FOR_KERAS = ("matplotlib", "scipy", "sklearn")
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -67,6 +71,21 @@ def quiet() -> Iterator[None]:
             os.close(copy)
 
 
+@contextmanager
+def _absent(*packages: str) -> Iterator[None]:
+    """Let the block find these packages not to be installed."""
+    loaded = {name: sys.modules.get(name) for name in packages}
+    # None: importing it raises ModuleNotFoundError.
+    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name, module in loaded.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
+
+
 def start(*, seed: int, precision: str, deterministic: bool = True) -> Hardware:
     """Import TensorFlow, seed every generator, make ops deterministic, choose the precision.
 
@@ -77,7 +96,7 @@ def start(*, seed: int, precision: str, deterministic: bool = True) -> Hardware:
     home = os.environ.get("KERAS_HOME")
     if home:  # Keras reads it at import, from the working directory.
         os.environ["KERAS_HOME"] = str(anchored(home))
-    with quiet():
+    with quiet(), _absent(*_NOT_FOR_KERAS):
         import keras
         import tensorflow as tf
 

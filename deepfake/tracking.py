@@ -9,14 +9,11 @@ What cannot be logged is kept in `cache/outbox/` and delivered by the next run o
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import platform
 import re
 import shutil
-import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +29,7 @@ import psutil
 import yaml
 from filelock import FileLock
 
-from deepfake import lineage
+from deepfake import beside, lineage
 from deepfake.errors import PipelineError
 from deepfake.params import TrackingParams
 from deepfake.runtime import repository
@@ -311,7 +308,8 @@ def run(
     tags that say where the run comes from, by default `lineage.origin`. `after` is done with the
     store once a run has finished.
 
-    Where it can, another process writes to the store, beside the block; it is waited for.
+    Where it can, another process writes to the store, beside the block (`beside.helper`; `after`
+    is sent there, so it must be one that can be pickled); it is waited for.
     """
     changes = lineage.patch() if origin is None and run_id is None else None
     origin = lineage.origin(changes) if origin is None else origin
@@ -319,8 +317,8 @@ def run(
     if kind == "model":
         tags["row"] = name or stage
     record = Record(settings.experiment, name or stage, tags, model_sha256, run_id)
-    beside = _can_fork()
-    writer = (_Beside if beside else Run)(record, settings.policy)
+    apart = beside.possible() and not {"mlflow", "tensorflow"} & set(sys.modules)
+    writer = (_Beside if apart else Run)(record, settings.policy)
     writer.after = after
     try:
         writer.begin(changes)
@@ -332,32 +330,20 @@ def run(
     writer.end("FINISHED")
 
 
-def _can_fork() -> bool:
-    """Whether this process can be copied: not once it has threads, or MLflow itself."""
-    return (
-        sys.platform == "linux"
-        and not {"mlflow", "tensorflow"} & set(sys.modules)
-        and threading.active_count() == 1
-    )
-
-
 class _Beside(Run):
-    """A run that a copy of this process writes, so that MLflow's start, which takes longer than
-    most stages' work, takes place beside it. Calls go over in the order in which they are made."""
+    """A run that another process writes, so that MLflow's start, which takes longer than most
+    stages' work, takes place beside the first of them. Calls go over in the order in which they are
+    made."""
 
     def __init__(self, record: Record, policy: str) -> None:
         super().__init__(record, policy)
+        self._helper: Any = None
         self._channel: Any = None
-        self._process: Any = None
 
     def begin(self, changes: str | None) -> None:
-        context = multiprocessing.get_context("fork")
-        self._channel, theirs = context.Pipe()
-        self._process = context.Process(target=self._serve, args=(theirs, changes))
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._process.start()
-        theirs.close()
+        self._helper = beside.helper(_serve)
+        self._channel = self._helper.channel
+        self._send((self.record, self._policy, self.after, changes))
         if self._policy == "required":  # before any work is done in vain
             self._answer()
 
@@ -368,8 +354,7 @@ class _Beside(Run):
             while self._answer() != "ended":
                 pass
         finally:
-            self._channel.close()
-            self._process.join()
+            self._helper.close()
 
     @property
     def run_id(self) -> str | None:
@@ -410,8 +395,11 @@ class _Beside(Run):
     def _call(self, name: str, *arguments: Any) -> None:
         if self._channel.poll():
             self._answer()
+        self._send((name, arguments))
+
+    def _send(self, message: Any) -> None:
         try:
-            self._channel.send((name, arguments))
+            self._channel.send(message)
         except OSError:
             self._gone()
 
@@ -438,24 +426,24 @@ class _Beside(Run):
             print(f"warning: this run could not be logged: {message}", file=sys.stderr)
         return "ended"
 
-    def _serve(self, channel: Any, changes: str | None) -> None:
-        """What the other process does: make the calls that arrive, until the end."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage says how it ended
-        self._channel.close()
-        writer = Run(self.record, self._policy)
-        writer.after = self.after
-        with suppress(EOFError, OSError):  # the stage was killed
-            failed = _sent(channel, lambda: writer.begin(changes))
-            if self._policy == "required" and not failed:
-                channel.send("begun")
-            for name, arguments in _calls(channel):
-                if name == "ask":
-                    channel.send(_asked_of(writer, *arguments))
-                elif name == "end" or not failed:
-                    failed |= _sent(channel, partial(getattr(writer, name), *arguments))
-                if name == "end":
-                    channel.send("ended")
-                    return
+
+def _serve(channel: Any) -> None:
+    """What the other process does for a run: make the calls that arrive, until the end."""
+    with suppress(EOFError, OSError):  # the stage was killed
+        record, policy, after, changes = channel.recv()
+        writer = Run(record, policy)
+        writer.after = after
+        failed = _sent(channel, lambda: writer.begin(changes))
+        if policy == "required" and not failed:
+            channel.send("begun")
+        for name, arguments in _calls(channel):
+            if name == "ask":
+                channel.send(_asked_of(writer, *arguments))
+            elif name == "end" or not failed:
+                failed |= _sent(channel, partial(getattr(writer, name), *arguments))
+            if name == "end":
+                channel.send("ended")
+                return
 
 
 def _calls(channel: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import joblib
 
-from deepfake import baseline, evaluation, figures, metadata, params, rows, scores, tracking
+from deepfake import baseline, beside, evaluation, figures, metadata, params, rows, scores, tracking
 from deepfake.errors import command
 from deepfake.files import replacing
 
@@ -15,7 +15,10 @@ COLUMNS = ["image_id", "label", *metadata.FEATURES]
 @command
 def main() -> None:
     settings = params.load()
-    with tracking.run(settings.tracking, stage="baseline", kind="model", name="baseline") as run:
+    with (
+        tracking.run(settings.tracking, stage="baseline", kind="model", name="baseline") as run,
+        beside.prepared(evaluation.PACKAGES) as call,
+    ):
         tables = {
             split: metadata.read(f"data/metadata/{split}.csv", COLUMNS)
             for split in ("train", "valid", "test")
@@ -31,10 +34,10 @@ def main() -> None:
             )
             for split in evaluation.EVALUATED
         }
-        results = evaluation.write("baseline", scored, settings.evaluate.threshold)
+        results = call(evaluation.write, "baseline", scored, settings.evaluate.threshold)
         coefficients = baseline.coefficients(pipeline)
         evaluation.write_table(f"{PLOTS}/coefficients.csv", coefficients)
-        figures.coefficients(f"{PLOTS}/coefficients.png", coefficients)
+        call(figures.coefficients, f"{PLOTS}/coefficients.png", coefficients)
         rows.log_baseline(run, Path(), settings)
     print(f"baseline: test ROC-AUC {results['test']['roc_auc']:.4f}")
 

@@ -1,10 +1,11 @@
 """Stage `compare`: both models side by side on the same test pictures, and the report."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from deepfake import comparison, figures, params, report, rows, scores, tracking
+from deepfake import beside, comparison, figures, params, report, rows, scores, tracking
 from deepfake.errors import command
 from deepfake.files import read_json, write_json, write_text
 
@@ -13,12 +14,15 @@ from deepfake.files import read_json, write_json, write_text
 def main() -> None:
     settings = params.load()
     chosen = settings.compare
-    with tracking.run(
-        settings.tracking,
-        stage="compare",
-        kind="data",
-        after=lambda: rows.ensure(Path(), settings),
-    ) as run:
+    with (
+        tracking.run(
+            settings.tracking,
+            stage="compare",
+            kind="data",
+            after=partial(rows.ensure, Path(), settings),
+        ) as run,
+        beside.prepared(figures.PACKAGES) as call,
+    ):
         run.params({"compare": chosen.model_dump()})
         names = ("baseline", "image")
         tables = {n: scores.read_predictions(f"data/predictions/{n}/test.csv") for n in names}
@@ -37,7 +41,7 @@ def main() -> None:
         sentence = comparison.verdict(interval, chosen.confidence)
         write_json("metrics/comparison.json", facts)
         curves = {n: (pd.read_csv(f"plots/{n}/roc.csv"), results[n]["roc_auc"]) for n in names}
-        figures.roc("plots/comparison/roc.png", curves, "ROC on test, both models")
+        call(figures.roc, "plots/comparison/roc.png", curves, "ROC on test, both models")
         text = report.markdown(
             verdict=sentence,
             data=read_json("metrics/data.json"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepfake import embedding, evaluation, keras_file, params, rows, scores, tracking
+from deepfake import beside, embedding, evaluation, keras_file, params, rows, scores, tracking
 from deepfake.errors import command
 from deepfake.files import read_json, sha256_file
 
@@ -14,15 +14,15 @@ IMAGES, EMBEDDINGS, MODEL = "data/images", "data/embeddings", "data/models/image
 @command
 def main() -> None:
     settings = params.load()
-    with tracking.run(
-        settings.tracking,
-        stage="evaluate",
-        kind="model",
-        name="image",
-        model_sha256=sha256_file(MODEL),
-    ) as run:
+    digest = sha256_file(MODEL)
+    with (
+        tracking.run(
+            settings.tracking, stage="evaluate", kind="model", name="image", model_sha256=digest
+        ) as run,
+        beside.prepared(evaluation.PACKAGES) as call,
+    ):
         scored = _scored(settings)
-        results = evaluation.write("image", scored, settings.evaluate.threshold)
+        results = call(evaluation.write, "image", scored, settings.evaluate.threshold)
         rows.log_evaluation(run, Path(), settings)
     print(f"image model: test ROC-AUC {results['test']['roc_auc']:.4f}")
 

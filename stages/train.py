@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepfake import (
+    beside,
     cache,
     dataset,
     embedding,
@@ -33,7 +34,10 @@ MODEL, PLOTS = "data/models/image.keras", "plots/image"
 def main() -> None:
     settings = params.load()
     description = embedding.description(EMBEDDINGS)
-    with tracking.run(settings.tracking, stage="train", kind="model", name="image") as run:
+    with (
+        tracking.run(settings.tracking, stage="train", kind="model", name="image") as run,
+        beside.prepared(figures.PACKAGES) as call,
+    ):
         hardware = runtime.Hardware("CPU", runtime.cores(), "float32", "numpy")
         if settings.train.fine_tune.epochs:
             hardware = runtime.start(seed=settings.seed, precision=settings.backbone.precision)
@@ -59,7 +63,7 @@ def main() -> None:
         write_json("metrics/train.json", facts)
         table = pd.DataFrame(history, columns=list(training.HISTORY_COLUMNS))
         evaluation.write_table(f"{PLOTS}/history.csv", table)
-        figures.history(f"{PLOTS}/history.png", table)
+        call(figures.history, f"{PLOTS}/history.png", table)
         rows.log_training(run, Path(), settings, epochs=False)
 
 

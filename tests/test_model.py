@@ -308,3 +308,14 @@ def test_auto_weights_fall_back_where_imagenet_cannot_be_had(monkeypatch):
     assert backbone.initial("auto", 0.35)[1] == "random"
     with pytest.raises(PipelineError, match=r"_1\.0_224_no_top.h5.*KERAS_HOME"):
         backbone.initial("imagenet", 1.0)
+
+
+def test_the_network_is_used_once_before_threads_share_it(converted, monkeypatch):
+    # Two first calls side by side may wait for each other forever, one time in a hundred.
+    used = []
+    infer = engine.Network._infer
+    monkeypatch.setattr(
+        engine.Network, "_infer", lambda *given: used.append(given[3]) or infer(*given)
+    )
+    engine.Network(converted, [SIZE, 2 * SIZE])
+    assert used == [SIZE, 2 * SIZE]

@@ -411,14 +411,15 @@ from deepfake.errors import PipelineError
 from deepfake.params import TrackingParams
 settings = TrackingParams(experiment="faces", policy=sys.argv[1])
 what = sys.argv[2]
-after = lambda: Path("after").write_text("mlflow" if "mlflow" in sys.modules else "nothing")
+def after():
+    Path("after").write_text("mlflow" if "mlflow" in sys.modules else "nothing")
 try:
     with tracking.run(settings, stage="train", kind="model", after=after) as record:
         print("working", flush=True)
         record.metrics({"loss": 0.5})
         if what == "kill the writer" and record.run_id:
-            record._process.kill()
-            record._process.join()
+            os.kill(record._helper.pid, signal.SIGKILL)
+            os.waitpid(record._helper.pid, 0)
         if what == "fail":
             raise PipelineError("no luck")
         record.params({"train": {"epochs": 3}})
