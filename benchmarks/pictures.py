@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepfake import LABEL_NAMES, images, params
-from deepfake.ingest import image_id, ingest, make_plan
+from deepfake.ingest import image_id, ingest, make_plan, split_of
 from deepfake.sources import open_source
 from deepfake.sources.base import Unreadable
 
@@ -25,14 +25,13 @@ def unpack(found: params.Params, target: Path) -> int:
     `target`, their bytes as they are; returns how many."""
     written = 0
     with open_source(found.data, found.seed) as source:
-        for placed in make_plan(source, found.data, found.seed).placed:
-            entry = placed.entry
+        for entry in make_plan(source, found.data, found.seed).placed:
             try:
                 data = source.read(entry)
                 images.decode(data)
             except (Unreadable, images.BadImage):
                 continue
-            folder = target / placed.split / LABEL_NAMES[entry.label]
+            folder = target / split_of(entry) / LABEL_NAMES[entry.label]
             folder.mkdir(parents=True, exist_ok=True)
             suffix = PurePosixPath(entry.path).suffix
             (folder / f"{image_id(entry.path)}{suffix}").write_bytes(data)

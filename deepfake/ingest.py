@@ -6,7 +6,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,26 +40,21 @@ THREADS_A_CORE = 2
 IMBALANCE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """An entry that is to be used, with its split."""
-
-    entry: Entry
-    split: str
-
-
 @dataclass(slots=True)
 class Plan:
-    """What is to be written and what is not, before the pictures themselves are looked at."""
+    """What is to be written and what is not, before the pictures themselves are looked at.
 
-    placed: list[Placed]
+    Each entry that is `placed` has a split.
+    """
+
+    placed: list[Entry]
     rejected: list[Rejected]
     duplicates: dict[str, Any]
     left_out: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
-Result = tuple[Placed, Picture | Rejected, NDArray[np.uint8]]
+Result = tuple[Entry, Picture | Rejected, NDArray[np.uint8]]
 
 
 class Looks:
@@ -69,9 +64,9 @@ class Looks:
         self._items: dict[str, list[Entry]] = {split: [] for split in SPLITS}
         self._hashes: dict[str, bytearray] = {split: bytearray() for split in SPLITS}
 
-    def add(self, placed: Placed, look: NDArray[np.uint8]) -> None:
-        self._items[placed.split].append(placed.entry)
-        self._hashes[placed.split] += look.tobytes()
+    def add(self, entry: Entry, look: NDArray[np.uint8]) -> None:
+        self._items[split_of(entry)].append(entry)
+        self._hashes[split_of(entry)] += look.tobytes()
 
     def near_duplicates(self, max_distance: int) -> list[dict[str, Any]]:
         """Pictures that look like one of a more important split, each with the nearest of those.
@@ -121,13 +116,13 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
     with _replacing_directory(directory) as partial:
         with ShardWriter(partial, params.shard_megabytes) as shards:
             results = read_all(source, plan.placed)
-            for placed, result, look in shown(results, len(plan.placed), "ingest", "pictures"):
+            for entry, result, look in shown(results, len(plan.placed), "ingest", "pictures"):
                 if isinstance(result, Rejected):
                     rejected.append(result)
                 else:
                     shards.write(result)
-                    written[placed.split, placed.entry.label] += 1
-                    looks.add(placed, look)
+                    written[split_of(entry), entry.label] += 1
+                    looks.add(entry, look)
         rejected.sort(key=lambda item: item.path)
         checked = len(plan.placed) + len(plan.rejected)
         _check_bad(rejected, checked, params.max_bad_fraction)
@@ -145,6 +140,12 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
         }
         write_json(partial / REPORT, report)
     return report
+
+
+def split_of(entry: Entry) -> str:
+    """The split of an entry that is placed."""
+    assert entry.split is not None
+    return entry.split
 
 
 def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
@@ -171,12 +172,8 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
         dropped: dict[str, str] = {}
     else:
         dropped = _copies_to_drop(groups)
-        placed = [
-            Placed(entry, entry.split)
-            for entry in kept
-            if entry.split is not None and entry.path not in dropped
-        ]
-    _check_classes(Counter((item.split, item.entry.label) for item in placed), "in the source")
+        placed = [entry for entry in kept if entry.path not in dropped]
+    _check_classes(Counter((split_of(item), item.label) for item in placed), "in the source")
     duplicates = {
         "groups": len(groups),
         "files": sum(len(group) for group in groups),
@@ -257,7 +254,7 @@ def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
 
 def assign_splits(
     entries: list[Entry], groups: list[list[Entry]], fractions: tuple[float, float], seed: int
-) -> list[Placed]:
+) -> list[Entry]:
     """Draw a stratified split: the same fractions of each class, identical files together.
 
     Args:
@@ -265,7 +262,7 @@ def assign_splits(
         fractions: of valid and of test, 0 to 1; the rest is train.
     """
     leader = {entry.path: group[0].path for group in groups for entry in group}
-    placed: list[Placed] = []
+    placed: list[Entry] = []
     for label in (REAL, FAKE):
         bundles: dict[str, list[Entry]] = defaultdict(list)
         for entry in entries:
@@ -276,21 +273,21 @@ def assign_splits(
         done = 0
         for key in sorted(bundles, key=lambda path: _draw(seed, "split", path)):
             split = "test" if done < test else "valid" if done < test + valid else "train"
-            placed.extend(Placed(entry, split) for entry in bundles[key])
+            placed.extend(replace(entry, split=split) for entry in bundles[key])
             done += len(bundles[key])
     return placed
 
 
-def in_writing_order(placed: Iterable[Placed]) -> list[Placed]:
+def in_writing_order(placed: Iterable[Entry]) -> list[Entry]:
     """Split by split, both classes interleaved in proportion to their numbers, each in path order.
 
     So any slice of a split holds both classes, and reading the source stays nearly sequential.
     """
-    parts: dict[tuple[str, int], list[Placed]] = defaultdict(list)
+    parts: dict[tuple[str, int], list[Entry]] = defaultdict(list)
     for item in placed:
-        parts[item.split, item.entry.label].append(item)
+        parts[split_of(item), item.label].append(item)
     for part in parts.values():
-        part.sort(key=lambda item: item.entry.path)
+        part.sort(key=lambda item: item.path)
     return [
         item
         for split in SPLITS
@@ -301,7 +298,7 @@ def in_writing_order(placed: Iterable[Placed]) -> list[Placed]:
     ]
 
 
-def _at_even_distances(part: list[Placed], label: int) -> Iterator[tuple[float, int, Placed]]:
+def _at_even_distances(part: list[Entry], label: int) -> Iterator[tuple[float, int, Entry]]:
     return (((i + 0.5) / len(part), label, item) for i, item in enumerate(part))
 
 
@@ -313,19 +310,19 @@ def image_id(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8")).hexdigest()[:16]
 
 
-def read_all(source: Source, placed: list[Placed]) -> Iterator[Result]:
+def read_all(source: Source, placed: list[Entry]) -> Iterator[Result]:
     """Each picture in order, read and decoded once to see that it can be, with its look: its
     perceptual hash, of no bytes for one that is rejected."""
-    _check_ids([item.entry.path for item in placed])
+    _check_ids([item.path for item in placed])
 
-    def read(item: Placed) -> Result:
-        entry = item.entry
+    def read(entry: Entry) -> Result:
         try:
             data = source.read(entry)
             look = perceptual_hash(images.decode(data))
         except (Unreadable, images.BadImage) as error:
-            return item, Rejected(entry.path, error.reason), _NO_LOOK
-        return item, Picture(image_id(entry.path), entry.label, item.split, entry.path, data), look
+            return entry, Rejected(entry.path, error.reason), _NO_LOOK
+        split, name = split_of(entry), image_id(entry.path)
+        return entry, Picture(name, entry.label, split, entry.path, data), look
 
     return ordered(read, placed, THREADS_A_CORE * cores())
 
@@ -497,14 +494,14 @@ def _by_split_and_class(counts: Counter[tuple[str, int]]) -> dict[str, dict[str,
     }
 
 
-def _require_space(placed: list[Placed], directory: Path, twice: bool) -> None:
+def _require_space(placed: list[Entry], directory: Path, twice: bool) -> None:
     """Raises PipelineError if the disk has no room for the shards.
 
     Args:
         twice: whether train may be written a second time.
     """
     copies = {"train": 2 if twice else 1}
-    needed = sum((item.entry.size or 0) * copies.get(item.split, 1) for item in placed)
+    needed = sum((item.size or 0) * copies.get(split_of(item), 1) for item in placed)
     place = next(path for path in [directory, *directory.absolute().parents] if path.exists())
     free = shutil.disk_usage(place).free
     if needed > free:

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from deepfake import FAKE, LABEL_NAMES, REAL, SPLITS, metadata
 from deepfake.dataset import Picture
 from deepfake.errors import PipelineError
-from deepfake.ingest import Looks, Plan, make_plan, read_all
+from deepfake.ingest import Looks, Plan, make_plan, read_all, split_of
 from deepfake.params import CsvParams, DataParams, FolderParams
 from deepfake.progress import shown
 from deepfake.sources import layouts
@@ -113,9 +113,9 @@ def _read(source: FolderSource, found: Inspection, params: DataParams, seed: int
     looks = Looks()
     rows: list[tuple[Any, ...]] = []
     results = read_all(source, found.plan.placed)
-    for placed, result, look in shown(results, len(found.plan.placed), "inspect", "pictures"):
+    for entry, result, look in shown(results, len(found.plan.placed), "inspect", "pictures"):
         if isinstance(result, Picture):
-            looks.add(placed, look)
+            looks.add(entry, look)
             row = metadata.row(result)
             rows.append((result.label, *(row[name] for name in metadata.FEATURES)))
         else:
@@ -295,7 +295,7 @@ def _labels(found: Inspection, folder: FolderParams, offer: Offer) -> Iterable[s
 def _counts(found: Inspection) -> Iterable[str]:
     assert found.offer is not None
     placed = found.plan.placed if found.plan is not None else []
-    counts = Counter((item.split, item.entry.label) for item in placed) or Counter(
+    counts = Counter((split_of(item), item.label) for item in placed) or Counter(
         (entry.split or "all", entry.label) for entry in found.offer.entries
     )
     drawn = bool(placed) and not any(entry.split for entry in found.offer.entries)
@@ -381,7 +381,7 @@ def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
         advice["data.max_bad_fraction"] = -(-1000 * len(found.rejected) // checked) / 1000
     if any(pair["split"] == "train" for pair in found.near):
         advice["data.near_duplicates.drop_from_train"] = True
-    labels = Counter(item.entry.label for item in found.plan.placed if item.split == "train")
+    labels = Counter(item.label for item in found.plan.placed if item.split == "train")
     if 10 * min(labels[REAL], labels[FAKE]) < max(labels[REAL], labels[FAKE]):
         advice |= {"baseline.class_weight": "balanced", "train.class_weight": "balanced"}
     return advice

@@ -16,7 +16,7 @@ HASH_BYTES = 32
 # Two hashes that differ in fewer bits than there are bands agree in one band at least.
 BANDS = 16
 # Pairs compared at a time, about 100 bytes each.
-_PAIRS = 1 << 18
+_PAIRS = 1 << 14
 # Hashes whose bits are spread out at a time.
 _PART = 4096
 _SIDE, _FREQUENCIES = 64, 16

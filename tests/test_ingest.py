@@ -27,7 +27,7 @@ from PIL import Image
 from deepfake import FAKE, REAL, SPLITS, dataset, portraits
 from deepfake import ingest as module
 from deepfake.errors import PipelineError
-from deepfake.ingest import BOTH_LABELS, Placed, make_plan, shares
+from deepfake.ingest import BOTH_LABELS, make_plan, shares
 from deepfake.params import DataParams, validate
 from deepfake.sources import open_source
 from deepfake.sources.base import Entry
@@ -40,7 +40,7 @@ def face(number: int) -> bytes:
     return portraits.render(label=REAL, seed=1, index=number, size=192, strength=1.0)
 
 
-def plan(params: DataParams, seed: int = 1) -> list[Placed]:
+def plan(params: DataParams, seed: int = 1) -> list[Entry]:
     with open_source(params, seed) as source:
         return make_plan(source, params, seed).placed
 
@@ -80,13 +80,13 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_any_slice_of_a_split_holds_both_classes(tmp_path: Path) -> None:
-    entries = [Placed(Entry(f"real/{i:02}", REAL, "train", 1), "train") for i in range(30)]
-    entries += [Placed(Entry(f"fake/{i:02}", FAKE, "train", 1), "train") for i in range(10)]
+    entries = [Entry(f"real/{i:02}", REAL, "train", 1) for i in range(30)]
+    entries += [Entry(f"fake/{i:02}", FAKE, "train", 1) for i in range(10)]
     ordered = module.in_writing_order(reversed(entries))
-    labels = [item.entry.label for item in ordered]
+    labels = [item.label for item in ordered]
     assert all(sum(labels[start : start + 8]) == 2 for start in range(0, 40, 4) if start <= 32)
     for label in (REAL, FAKE):
-        paths = [item.entry.path for item in ordered if item.entry.label == label]
+        paths = [item.path for item in ordered if item.label == label]
         assert paths == sorted(paths)
 
 
@@ -95,7 +95,7 @@ def test_splits_are_drawn_where_there_are_none(tmp_path: Path) -> None:
     files |= {f"fake/{n}.png": b"f%03d" % n for n in range(30)}
     root = write(tmp_path / "source", files)
     placed = plan(settings(root, valid_fraction=0.1, test_fraction=0.3))
-    assert Counter((item.split, item.entry.label) for item in placed) == {
+    assert Counter((item.split, item.label) for item in placed) == {
         ("train", REAL): 30, ("valid", REAL): 5, ("test", REAL): 15,
         ("train", FAKE): 18, ("valid", FAKE): 3, ("test", FAKE): 9,
     }  # fmt: skip
@@ -110,7 +110,7 @@ def test_identical_files_are_drawn_into_the_same_split(tmp_path: Path) -> None:
     placed = plan(settings(write(tmp_path / "source", files)))
     splits: dict[bytes, set[str]] = {}
     for item in placed:
-        splits.setdefault(files[item.entry.path], set()).add(item.split)
+        splits.setdefault(files[item.path], set()).add(item.split)
     assert len(placed) == 100
     assert all(len(of_one) == 1 for of_one in splits.values())
 
