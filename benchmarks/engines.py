@@ -46,7 +46,7 @@ def worth(
     trained with different seeds."""
     cosine = min(conversion.least_cosine(found[split], reference[split]) for split in SPLITS)
     train, valid = (
-        embedding.Embeddings([], labels[split], found[split]) for split in ("train", "valid")
+        embedding.Embeddings(labels[split], found[split]) for split in ("train", "valid")
     )
     reached: dict[str, list[float]] = {"valid": [], "test": []}
     for seed in range(seeds):

@@ -143,14 +143,20 @@ def _address(purpose: str) -> str | None:
         started = command.create_time()
     except psutil.Error:
         return None
-    surroundings = {key: os.environ[key] for key in os.environ if not key.startswith("DVC_")}
     code = [
         (str(path), path.stat().st_mtime_ns, path.stat().st_size)
         for path in sorted(Path(__file__).parent.rglob("*.py"))
     ]
-    facts = [purpose, command.pid, started, os.getcwd(), sys.executable, surroundings, code]
+    facts = [purpose, command.pid, started, os.getcwd(), sys.executable, _environment(), code]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return f"\0deepfake-{digest[:32]}"  # Linux's abstract names need no file
+
+
+def _environment() -> list[str]:
+    """What this process was started with, but for DVC's words on the stage. Packages add to
+    `os.environ` as they are imported."""
+    variables = os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0")
+    return sorted(variable for variable in variables if not variable.startswith("DVC_"))
 
 
 def _join(address: str) -> Helper | None:

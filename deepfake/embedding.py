@@ -4,6 +4,7 @@ On disk, for each split, `{split}.npy` (pictures, views, d) float32 and `{split}
 `image_id` and `label` in the same order; `features.json` says what they are.
 """
 
+import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from deepfake import SPLITS, cache, dataset, progress
 from deepfake.errors import PipelineError
@@ -21,7 +21,8 @@ from deepfake.views import seen
 Forward = Callable[[Any], Any]
 Extract = Callable[[Iterator[dataset.Picture]], Iterator[np.ndarray]]
 
-BLOCK_BYTES = 128_000_000  # rows of embeddings taken into memory together
+BLOCK_BYTES = 128_000_000  # rows of embeddings kept in memory together
+PART_BYTES = 8_000_000  # and worked on together
 
 
 class Rows:
@@ -50,23 +51,32 @@ class Rows:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One split's embeddings: `features` (n, views, d) float32."""
+    """One split's embeddings: `labels` (n,) int8, `features` (n, views, d) float32."""
 
-    image_ids: list[str]
     labels: np.ndarray
     features: np.ndarray | Rows
 
     @classmethod
     def open(cls, directory: Path | str, split: str) -> "Embeddings":
-        directory = Path(directory)
-        index = pd.read_csv(directory / f"{split}.csv", dtype={"image_id": "str", "label": "int8"})
-        features = Rows(directory / f"{split}.npy")
-        if len(index) != len(features):
+        labels = np.array([int(label) for label in _column(directory, split, "label")], "int8")
+        features = Rows(Path(directory) / f"{split}.npy")
+        if len(labels) != len(features):
             raise PipelineError(
-                f"{directory}/{split}.npy has {len(features)} rows and {split}.csv {len(index)}: "
+                f"{directory}/{split}.npy has {len(features)} rows and {split}.csv {len(labels)}: "
                 "run `dvc repro -f embed`"
             )
-        return cls(index["image_id"].tolist(), index["label"].to_numpy(), features)
+        return cls(labels, features)
+
+
+def image_ids(directory: Path | str, split: str) -> list[str]:
+    """The `image_id` of each row of one split's embeddings."""
+    return list(_column(directory, split, "image_id"))
+
+
+def _column(directory: Path | str, split: str, name: str) -> Iterator[str]:
+    with open(Path(directory) / f"{split}.csv", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield row[name]
 
 
 def description(directory: Path | str) -> dict[str, Any]:
@@ -75,9 +85,20 @@ def description(directory: Path | str) -> dict[str, Any]:
 
 
 def blocks(features: np.ndarray | Rows) -> list[slice]:
-    """Consecutive rows of (n, views, d) of at most `BLOCK_BYTES` each."""
-    rows = max(1, BLOCK_BYTES // (4 * int(np.prod(features.shape[1:])) or 1))
-    return [slice(start, start + rows) for start in range(0, len(features), rows)]
+    """Consecutive rows of (n, views, d), of at most `BLOCK_BYTES` each."""
+    return _slices(features, slice(0, len(features)), BLOCK_BYTES)
+
+
+def parts(features: np.ndarray | Rows, rows: slice | None = None) -> Iterator[np.ndarray]:
+    """Consecutive rows of (n, views, d), or of some of them, as (m, d): those of at most
+    `PART_BYTES` in memory at a time, so that what is computed of them stays small."""
+    for part in _slices(features, rows or slice(0, len(features)), PART_BYTES):
+        yield features[part].reshape(-1, features.shape[-1])
+
+
+def _slices(features: np.ndarray | Rows, rows: slice, size: int) -> list[slice]:
+    step = max(1, size // (4 * int(np.prod(features.shape[1:])) or 1))
+    return [slice(i, min(i + step, rows.stop)) for i in range(rows.start, rows.stop, step)]
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -186,9 +207,11 @@ def _embed_split(
                 file.write(row.astype("<f4", copy=False).tobytes())
                 shown.update(1)
     _write_npy(directory / f"{split}.npy", work / f"{split}.f32", shape)
-    table = pd.DataFrame(index, columns=["image_id", "label"])
-    with replacing(directory / f"{split}.csv") as partial:
-        table.to_csv(partial, index=False, lineterminator="\n")
+    with (
+        replacing(directory / f"{split}.csv") as partial,
+        open(partial, "w", encoding="utf-8", newline="") as table,
+    ):
+        csv.writer(table, lineterminator="\n").writerows([("image_id", "label"), *index])
 
 
 def _indexed(

@@ -11,12 +11,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.embedding import Rows, blocks
+from deepfake.embedding import Rows, parts
 
 Array = NDArray[np.float32]
 
 _BETA_1, _BETA_2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
-_PART = 1024  # rows computed together
 _CONSTANT = 1e-5  # a standard deviation this small beside the mean is rounding, not signal
 
 
@@ -25,13 +24,11 @@ def moments(features: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
     count, total, squares = 0, 0.0, 0.0
     # Against cancellation in the squares.
     shift = features[:1].reshape(-1, features.shape[-1])[0].astype("float64")
-    for block in blocks(features):
-        values = features[block].reshape(-1, features.shape[-1])
-        for part in np.array_split(values, max(1, len(values) // _PART)):
-            wide = part.astype("float64") - shift
-            count += len(wide)
-            total = total + wide.sum(axis=0)
-            squares = squares + (wide**2).sum(axis=0)
+    for part in parts(features):
+        wide = part.astype("float64") - shift
+        count += len(wide)
+        total = total + wide.sum(axis=0)
+        squares = squares + (wide**2).sum(axis=0)
     mean = total / count
     return mean + shift, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
@@ -88,7 +85,9 @@ class Head:
         """Features (n, d) with the mean taken off, in standard deviations, those below Keras's
         epsilon taken for it, as Keras's `Normalization` does."""
         std = np.maximum(np.sqrt(self.variance), _EPSILON)
-        return np.asarray((features - self.mean) / std, dtype="float32")
+        centred = np.asarray(features - self.mean, dtype="float32")
+        centred /= std
+        return centred
 
     def logits(self, features: Array) -> Array:
         """Logits (n,) of features (n, d)."""
@@ -99,13 +98,8 @@ class Head:
 
     def averaged(self, features: np.ndarray | Rows) -> Array:
         """Logits (n,) of embeddings (n, views, d), averaged over the views."""
-        views, d = features.shape[1:]
-        found = []
-        for block in blocks(features):
-            rows = features[block].reshape(-1, d)
-            for part in np.array_split(rows, max(1, len(rows) // _PART)):
-                found.append(self.logits(part))
-        return np.asarray(np.concatenate(found).reshape(-1, views).mean(axis=1))
+        found = np.concatenate([self.logits(part) for part in parts(features)])
+        return np.asarray(found.reshape(-1, features.shape[1]).mean(axis=1))
 
     def scores(self, features: np.ndarray | Rows) -> NDArray[np.float64]:
         """P(fake) (n,) of embeddings (n, views, d)."""

@@ -78,15 +78,15 @@ class Looks:
         pairs: list[dict[str, Any]] = []
         for split in SPLITS:
             important = SPLITS_TO_KEEP[: SPLITS_TO_KEEP.index(split)]
-            others = [(name, entry) for name in important for entry in self._items[name]]
+            others = [entry for name in important for entry in self._items[name]]
             theirs = np.concatenate([self._array(name) for name in important or [split]])
             found = nearest(self._array(split), theirs, max_distance) if important else []
             for i, j, distance in sorted(found, key=lambda item: (item[2], item[0])):
-                entry, (like_split, like) = self._items[split][i], others[j]
+                entry, like = self._items[split][i], others[j]
                 pairs.append(
                     {
                         "split": split, "path": entry.path, "label": LABEL_NAMES[entry.label],
-                        "like_split": like_split, "like_path": like.path,
+                        "like_split": like.split, "like_path": like.path,
                         "like_label": LABEL_NAMES[like.label], "distance": distance,
                     }
                 )  # fmt: skip
@@ -109,7 +109,7 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
     """
     directory = Path(directory)
     plan = make_plan(source, params, seed)
-    _require_space(plan.placed, directory, params.near_duplicates.drop_from_train)
+    _require_space(source, plan.placed, directory, params.near_duplicates.drop_from_train)
     written: Counter[tuple[str, int]] = Counter()
     looks = Looks()
     rejected = list(plan.rejected)
@@ -226,13 +226,14 @@ def shares(total: int, sizes: list[int]) -> list[int]:
 def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
     """Groups of two or more files with the same bytes, each sorted by path.
 
-    Only files of equal size (and equal checksum, where the source knows it) are read for this.
+    Only files of which the source states the same are read for this.
     """
+    stated = (source.stated(entry) for entry in entries)
+    keys = ((size << 32 | checksum) & _64_BITS if size else 0 for size, checksum in stated)
+    numbers = np.fromiter(keys, np.uint64, len(entries))
     # Empty files are all alike, and are rejected as such later.
-    known = [entry for entry in entries if entry.size]
-    keys = (((entry.size or 0) << 32 | (entry.checksum or 0)) & _64_BITS for entry in known)
-    alike = _repeated(np.fromiter(keys, np.uint64, len(known)))
-    suspects = [entry for entry, is_alike in zip(known, alike, strict=True) if is_alike]
+    alike = _repeated(numbers) & (numbers > 0)
+    suspects = [entries[place] for place in np.flatnonzero(alike)]
 
     def digest(entry: Entry) -> tuple[Entry, bytes | None]:
         try:
@@ -494,14 +495,14 @@ def _by_split_and_class(counts: Counter[tuple[str, int]]) -> dict[str, dict[str,
     }
 
 
-def _require_space(placed: list[Entry], directory: Path, twice: bool) -> None:
+def _require_space(source: Source, placed: list[Entry], directory: Path, twice: bool) -> None:
     """Raises PipelineError if the disk has no room for the shards.
 
     Args:
         twice: whether train may be written a second time.
     """
     copies = {"train": 2 if twice else 1}
-    needed = sum((item.size or 0) * copies.get(split_of(item), 1) for item in placed)
+    needed = sum(source.stated(item)[0] * copies.get(split_of(item), 1) for item in placed)
     place = next(path for path in [directory, *directory.absolute().parents] if path.exists())
     free = shutil.disk_usage(place).free
     if needed > free:

@@ -19,6 +19,9 @@ BANDS = 16
 _PAIRS = 1 << 14
 # Hashes whose bits are spread out at a time.
 _PART = 4096
+# Hashes that are looked for at a time.
+_SOUGHT = 1 << 14
+_NONE = np.iinfo(np.int64).max
 _SIDE, _FREQUENCIES = 64, 16
 
 
@@ -71,20 +74,32 @@ def nearest(
     if not len(hashes) or not len(others):
         return []
     # Many equal hashes (of empty pictures, say) would make a pair with each other one.
-    one, which = np.unique(hashes, axis=0, return_inverse=True)
     two, first = np.unique(others, axis=0, return_index=True)
+    bands = _bands(two)
+    found: list[tuple[int, int, int]] = []
+    for start in range(0, len(hashes), _SOUGHT):
+        one, which = np.unique(hashes[start : start + _SOUGHT], axis=0, return_inverse=True)
+        best = np.full(len(one), _NONE)
+        for i, j, distance in _near(one, two, bands, max_distance):
+            np.minimum.at(best, i, distance * len(others) + first[j])
+        best = best[which.ravel()]
+        for place in np.flatnonzero(best < _NONE):
+            bits, like = divmod(int(best[place]), len(others))
+            found.append((start + int(place), like, bits))
+    return found
+
+
+def _near(
+    one: NDArray[np.uint8], two: NDArray[np.uint8], bands: NDArray[np.uint16], max_distance: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Indices of all pairs within a distance, with it; `bands` are those of `two`. A pair comes
+    once for each band in which it agrees."""
     a, b = _words(one), _words(two)
-    best = np.full(len(one), np.iinfo(np.int64).max)
-    for bands_a, bands_b in zip(_bands(one), _bands(two), strict=True):
+    for bands_a, bands_b in zip(_bands(one), bands, strict=True):
         for i, j in _equal(bands_a, bands_b):
             distance = np.bitwise_count(a[i] ^ b[j]).sum(axis=1, dtype=np.int64)
             near = distance <= max_distance
-            np.minimum.at(best, i[near], distance[near] * len(others) + first[j[near]])
-    found = best[which.ravel()]
-    return [
-        (int(i), int(found[i] % len(others)), int(found[i] // len(others)))
-        for i in np.flatnonzero(found < np.iinfo(np.int64).max)
-    ]
+            yield i[near], j[near], distance[near]
 
 
 def _words(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:

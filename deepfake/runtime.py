@@ -14,7 +14,7 @@ from deepfake.errors import PipelineError
 
 # Keras imports these where it finds them, for parts of it that are not used here: as long again
 # as TensorFlow itself takes.
-_NOT_FOR_KERAS = ("matplotlib", "scipy", "sklearn")
+_NOT_FOR_KERAS = ("matplotlib", "pandas", "scipy", "sklearn")
 
 
 @dataclass(frozen=True)

@@ -188,24 +188,20 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     if len(np.unique(labels)) < 2:
         return 0.5
     ranks = np.unique(scores, return_inverse=True)[1]
-    return float(_roc_auc(np.asarray(labels, dtype=int), ranks, np.ones((1, len(labels))))[0])
+    return _roc_auc(np.asarray(labels, dtype=int), ranks, np.ones(len(labels), dtype=int))
 
 
-def _roc_auc(labels: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """ROC-AUC of each bootstrap resample, `weights` (resamples, n): how often each picture is in.
+def _roc_auc(labels: np.ndarray, ranks: np.ndarray, times: np.ndarray) -> float:
+    """ROC-AUC where each picture (n,) is there so many `times`.
 
     The Mann-Whitney form: fakes above reals plus half of the ties, from cumulative counts over
     the distinct scores (`ranks` is each picture's place among them).
     """
-    levels = int(ranks.max()) + 1
-    found = []
-    for weight in weights:
-        fake = np.bincount(ranks, weights=weight * labels, minlength=levels)
-        real = np.bincount(ranks, weights=weight * (1 - labels), minlength=levels)
-        below = np.cumsum(real) - real
-        wins = (fake * (below + real / 2)).sum()
-        found.append(wins / (fake.sum() * real.sum()))
-    return np.array(found)
+    fake = np.bincount(ranks, weights=times * labels)
+    real = np.bincount(ranks, weights=times * (1 - labels))
+    below = np.cumsum(real) - real
+    wins = (fake * (below + real / 2)).sum()
+    return float(wins / (fake.sum() * real.sum()))
 
 
 def bootstrap_difference(
@@ -231,17 +227,14 @@ def bootstrap_difference(
         np.unique(table["score"].to_numpy(), return_inverse=True)[1] for table in (first, second)
     ]
     generator = np.random.default_rng(seed)
-    differences: list[np.ndarray] = []
-    for start in range(0, samples, 100):
-        weights = np.zeros((min(100, samples - start), len(labels)), dtype=np.int32)
-        for label in (0, 1):
-            rows = np.flatnonzero(labels == label)
-            for weight in weights:
-                drawn = generator.choice(rows, size=len(rows))
-                weight += np.bincount(drawn, minlength=len(labels)).astype(np.int32)
-        one, two = (_roc_auc(labels, rank, weights) for rank in ranks)
-        differences.append(two - one)
+    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
+    differences = np.empty(samples)
+    for sample in range(samples):
+        drawn = np.concatenate([generator.choice(rows, len(rows)) for rows in classes])
+        times = np.bincount(drawn, minlength=len(labels))
+        one, two = (_roc_auc(labels, rank, times) for rank in ranks)
+        differences[sample] = two - one
     tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(differences), [tail, 1 - tail])
+    low, high = np.quantile(differences, [tail, 1 - tail])
     point = [roc_auc(labels, table["score"].to_numpy()) for table in (first, second)]
     return {"difference": point[1] - point[0], "low": float(low), "high": float(high)}

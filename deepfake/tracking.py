@@ -7,6 +7,7 @@ What cannot be logged is kept in `cache/outbox/` and delivered by the next run o
 """
 
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -22,9 +23,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 import psutil
 import yaml
 from filelock import FileLock
@@ -33,6 +33,9 @@ from deepfake import beside, lineage
 from deepfake.errors import PipelineError
 from deepfake.params import TrackingParams
 from deepfake.runtime import repository
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["data", "model"]
 Operation = dict[str, Any]
@@ -124,6 +127,14 @@ class Run:
         except Exception as error:
             _could_not_log(error, self._policy)
 
+    def ahead(self, *modules: str) -> None:
+        """Say which modules calls to come will need: another process imports them meanwhile."""
+
+    def _import(self, *modules: str) -> None:
+        for name in modules:
+            with suppress(ImportError):  # the call that needs it says so
+                importlib.import_module(name)
+
     def params(self, values: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names; ones that the run has already stay."""
         flat = {key: _text(value) for key, value in flattened(values).items()}
@@ -156,7 +167,7 @@ class Run:
             self._do({"do": "files", "path": str(path), "folder": folder})
 
     def data(
-        self, table: pd.DataFrame, name: str, context: str, source: str, rows: int | None = None
+        self, table: "pd.DataFrame", name: str, context: str, source: str, rows: int | None = None
     ) -> None:
         """Log a table as an input: its schema, size and digest, not its rows. Of a table of `rows`
         rows the first `DIGESTED` are enough."""
@@ -165,7 +176,7 @@ class Run:
         self._described(table.head(DIGESTED), shape, name, context, source)
 
     def _described(
-        self, table: pd.DataFrame, shape: tuple[int, int], name: str, context: str, source: str
+        self, table: "pd.DataFrame", shape: tuple[int, int], name: str, context: str, source: str
     ) -> None:
         def describe() -> Operation:
             import mlflow
@@ -184,7 +195,7 @@ class Run:
 
         self._prepared(describe)
 
-    def sklearn_model(self, model: Any, example: pd.DataFrame) -> None:
+    def sklearn_model(self, model: Any, example: "pd.DataFrame") -> None:
         def save() -> Operation:
             import mlflow
 
@@ -360,6 +371,9 @@ class _Beside(Run):
     def run_id(self) -> str | None:
         return self._asked("run_id")  # type: ignore[no-any-return]
 
+    def ahead(self, *modules: str) -> None:
+        self._call("_import", *modules)
+
     def params(self, values: Mapping[str, Any]) -> None:
         self._call("params", dict(values))
 
@@ -376,11 +390,11 @@ class _Beside(Run):
         self._call("files", list(paths), folder)
 
     def _described(
-        self, table: pd.DataFrame, shape: tuple[int, int], name: str, context: str, source: str
+        self, table: "pd.DataFrame", shape: tuple[int, int], name: str, context: str, source: str
     ) -> None:
         self._call("_described", table, shape, name, context, source)
 
-    def sklearn_model(self, model: Any, example: pd.DataFrame) -> None:
+    def sklearn_model(self, model: Any, example: "pd.DataFrame") -> None:
         self._call("sklearn_model", model, example)
 
     def keras_model(self, path: Path | str) -> None:

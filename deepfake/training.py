@@ -224,9 +224,17 @@ class _Standardised:
     def __getitem__(self, number: int) -> np.ndarray:
         if self._kept is None or self._kept[0] != number:
             self._kept = None  # before the next one, lest both are in memory
-            raw = self._features[self.places[number]].reshape(-1, self._features.shape[-1])
-            self._kept = number, self._head.standardised(raw)
+            self._kept = number, self._read(self.places[number])
         return self._kept[1]
+
+    def _read(self, rows: slice) -> np.ndarray:
+        views, d = self._features.shape[1:]
+        block = np.empty(((rows.stop - rows.start) * views, d), "float32")
+        done = 0
+        for part in embedding.parts(self._features, rows):
+            block[done : done + len(part)] = self._head.standardised(part)
+            done += len(part)
+        return block
 
 
 def _head_epoch(

@@ -19,6 +19,7 @@ def main() -> None:
         tracking.run(settings.tracking, stage="baseline", kind="model", name="baseline") as run,
         beside.prepared(evaluation.PACKAGES) as call,
     ):
+        run.ahead("mlflow.sklearn", baseline.__name__)
         tables = {
             split: metadata.read(f"data/metadata/{split}.csv", COLUMNS)
             for split in ("train", "valid", "test")

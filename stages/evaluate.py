@@ -34,11 +34,12 @@ def _scored(settings: params.Params) -> dict[str, pd.DataFrame]:
     if tuned or embedding.description(EMBEDDINGS)["precision"] != "float32":
         return _from_pictures(settings)
     head = keras_file.head(MODEL)
-    embedded = {s: embedding.Embeddings.open(EMBEDDINGS, s) for s in evaluation.EVALUATED}
-    return {
-        split: scores.predictions(table.image_ids, table.labels, head.scores(table.features))
-        for split, table in embedded.items()
-    }
+    found = {}
+    for split in evaluation.EVALUATED:
+        table = embedding.Embeddings.open(EMBEDDINGS, split)
+        ids = embedding.image_ids(EMBEDDINGS, split)
+        found[split] = scores.predictions(ids, table.labels, head.scores(table.features))
+    return found
 
 
 def _from_pictures(settings: params.Params) -> dict[str, pd.DataFrame]:

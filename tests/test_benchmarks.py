@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -263,6 +264,25 @@ def test_the_memory_of_child_processes_counts(tmp_path):
     assert used["held"].seconds >= 0.9
     assert used[processes.COMMAND].peak < 200_000_000
     assert used[processes.COMMAND].seconds >= used["held"].seconds
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux")
+def test_a_process_that_a_stage_left_behind_counts_with_the_next_one(tmp_path):
+    hold = "import time; held = bytearray(200_000_000); time.sleep(3)"
+    first = "import subprocess, sys, time\n"
+    first += f"subprocess.Popen([sys.executable, '-c', {hold!r}])\ntime.sleep(0.7)"
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/first.py").write_text(first)
+    (tmp_path / "stages/second.py").write_text("import time; time.sleep(1.5)")
+    command = [sys.executable, "-c", "import subprocess, sys, time\n"]
+    for stage in ("first", "second"):
+        command[-1] += f"subprocess.run([sys.executable, '-m', 'stages.{stage}'], check=True)\n"
+    used = processes.watch([*command], tmp_path, {"PATH": ""})
+    assert used["second"].peak > 200_000_000
+    assert used["second"].private > 200_000_000
+    assert used[processes.COMMAND].peak < 200_000_000
+    assert used["first"].seconds < used["second"].seconds < 2.9
+    assert not psutil.Process().children()
 
 
 def usage(seconds: float, peak: float) -> dict[str, float]:

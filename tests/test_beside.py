@@ -16,10 +16,12 @@ from deepfake.errors import PipelineError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux")
 
-# A stage: who serves it, where, and with which environment. It holds a lock while it runs.
+# A stage: who serves it, where, and with which environment. It holds a lock while it runs, and one
+# of its packages adds to the environment.
 STAGE = """
 import fcntl, json, os, signal, sys, time
 from deepfake import beside
+os.environ["BY_A_PACKAGE"] = str(os.getpid())
 lock = open(sys.argv[1], "w")
 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 with beside.prepared(["fractions"]) as call:

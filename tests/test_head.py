@@ -108,7 +108,7 @@ def embeddings(count, seed, dimensions=30):
     labels = (np.arange(count) % 2).astype("int8")
     features = rng.normal(size=(count, 2, dimensions)).astype("float32") * 3 + 10
     features[:, :, 0] += labels[:, None] * 4
-    return embedding.Embeddings([str(i) for i in range(count)], labels, features)
+    return embedding.Embeddings(labels, features)
 
 
 @pytest.fixture
@@ -190,10 +190,28 @@ def test_diverged_training_says_so():
         training.measured(np.array([0, 1]), np.array([0.0, np.nan]))
 
 
-def test_moments_are_those_of_all_rows_in_any_number_of_blocks(monkeypatch):
+def test_moments_are_those_of_all_rows_in_any_number_of_parts(monkeypatch):
     features = embeddings(50, 3).features
-    monkeypatch.setattr(embedding, "BLOCK_BYTES", 7 * features[0].nbytes)
+    monkeypatch.setattr(embedding, "PART_BYTES", 7 * features[0].nbytes)
     mean, std = moments(features)
     rows = features.reshape(-1, 30).astype("float64")
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(std, rows.std(axis=0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("pictures", [1, 7, 49, 1000])
+def test_blocks_hold_all_rows_whatever_their_parts(monkeypatch, pictures):
+    table = embeddings(50, 3)
+    head = Head.create(*standardisation(*moments(table.features)), [], np.random.default_rng(0))
+    wanted = head.standardised(table.features.reshape(-1, 30))
+    monkeypatch.setattr(embedding, "BLOCK_BYTES", 20 * table.features[0].nbytes)
+    monkeypatch.setattr(embedding, "PART_BYTES", pictures * table.features[0].nbytes)
+    blocks = training._Standardised(head, table.features)
+    assert len(blocks.places) == 3
+    found = [blocks[number] for number in range(3)]
+    np.testing.assert_array_equal(np.concatenate(found), wanted)
+    np.testing.assert_allclose(
+        head.averaged(table.features),
+        head.logits(table.features.reshape(-1, 30)).reshape(50, 2).mean(axis=1),
+        rtol=1e-6,
+    )

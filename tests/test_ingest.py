@@ -80,8 +80,8 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_any_slice_of_a_split_holds_both_classes(tmp_path: Path) -> None:
-    entries = [Entry(f"real/{i:02}", REAL, "train", 1) for i in range(30)]
-    entries += [Entry(f"fake/{i:02}", FAKE, "train", 1) for i in range(10)]
+    entries = [Entry(f"real/{i:02}", REAL, "train") for i in range(30)]
+    entries += [Entry(f"fake/{i:02}", FAKE, "train") for i in range(10)]
     ordered = module.in_writing_order(reversed(entries))
     labels = [item.label for item in ordered]
     assert all(sum(labels[start : start + 8]) == 2 for start in range(0, 40, 4) if start <= 32)
@@ -197,7 +197,7 @@ def test_limit_per_class(tmp_path: Path) -> None:
 
 
 def test_the_limited_choice_does_not_depend_on_the_order_of_listing() -> None:
-    entries = [Entry(f"{i:03}", i % 2, "train", 1) for i in range(100)]
+    entries = [Entry(f"{i:03}", i % 2, "train") for i in range(100)]
     one = module.limited(entries, 10, seed=5)
     other = module.limited(entries[::-1], 10, seed=5)
     assert one == other[::-1]

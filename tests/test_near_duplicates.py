@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from deepfake import portraits
+from deepfake import near_duplicates, portraits
 from deepfake.near_duplicates import BANDS, HASH_BYTES, _bands, nearest, perceptual_hash
 
 EXPECTED = "0569403c05691abe1569a93c11ebaf3c126baaf4ffe8554effb855521297aa82"
@@ -75,8 +75,12 @@ def changed(hash: NDArray[np.uint8], bits: NDArray[np.int64]) -> NDArray[np.uint
     return np.packbits(unpacked)
 
 
+@pytest.mark.parametrize("sought", [150, 10_000])
 @pytest.mark.parametrize("max_distance", [0, 5, 12, 15])
-def test_nearest_is_what_comparing_all_pairs_finds(max_distance: int) -> None:
+def test_nearest_is_what_comparing_all_pairs_finds(
+    max_distance: int, sought: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_duplicates, "_SOUGHT", sought)
     rng = np.random.default_rng(max_distance)
     others = rng.integers(0, 256, (300, HASH_BYTES), dtype=np.uint8)
     others[50:60] = others[7]

@@ -13,7 +13,7 @@ import sys
 import scipy.sparse
 from deepfake import runtime
 runtime.start(seed=1, precision="float32")
-print([name for name in ("sklearn", "matplotlib", "scipy.stats") if name in sys.modules])
+print([name for name in ("sklearn", "matplotlib", "pandas", "scipy.stats") if name in sys.modules])
 import matplotlib, scipy.stats, sklearn.metrics
 print(sys.modules["scipy"] is scipy and scipy.sparse.issparse(scipy.sparse.eye(2)))
 """

@@ -101,7 +101,7 @@ def test_directory_and_zip_offer_the_same(tmp_path: Path, kind: Any) -> None:
         ("in/valid/ai/c.webp", "valid", FAKE),
     ]
     assert read == [entry.path.encode() for entry in offer.entries]
-    assert [entry.size for entry in offer.entries] == [len(data) for data in read]
+    assert [source.stated(entry)[0] for entry in offer.entries] == [len(data) for data in read]
     assert offer.left_out == {"not a picture by its name": 1}
 
 
@@ -418,7 +418,7 @@ def test_the_sample_is_drawn_in_the_layout_of_140k(tmp_path: Path) -> None:
         assert source.describe()["seed"] == 7
     assert len(entries) == len(set(pictures.values())) == 8
     root = "real_vs_fake/real-vs-fake"
-    assert Entry(f"{root}/train/fake/00002.jpg", FAKE, "train", None) in entries
+    assert Entry(f"{root}/train/fake/00002.jpg", FAKE, "train") in entries
     for entry in entries:
         assert layouts.place(entry.path, NAMES) == Place(entry.split, entry.label)
         assert Image.open(io.BytesIO(pictures[entry.path])).size == (64, 64)

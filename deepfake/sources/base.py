@@ -24,16 +24,11 @@ class Entry:
         path: where it is within the source, with forward slashes; unique there.
         label: 1 for fake, 0 for real.
         split: "train", "valid" or "test"; None where the source has no splits.
-        size: bytes; None where it is not known before reading. Entries of unknown size are
-            taken to be distinct.
-        checksum: CRC-32 where the source knows it without reading; files that differ in it differ.
     """
 
     path: str
     label: int
     split: str | None
-    size: int | None
-    checksum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +64,10 @@ class Source(AbstractContextManager["Source"], Protocol):
 
     def offer(self) -> Offer:
         """List the pictures; raises PipelineError where layout or labels cannot be understood."""
+
+    def stated(self, entry: Entry) -> tuple[int, int]:
+        """What is known of a file without reading it: its bytes and its CRC-32, 0 where that is not
+        known. Files that differ in it differ; such of 0 bytes are taken to."""
 
     def read(self, entry: Entry) -> bytes:
         """The file's bytes. Any number of threads may call this. Raises Unreadable."""

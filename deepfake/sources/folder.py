@@ -69,6 +69,10 @@ class FolderSource:
     def describe(self) -> dict[str, Any]:
         return {**self._description, "sha256": self._sha256}
 
+    def stated(self, entry: Entry) -> tuple[int, int]:
+        member = self._archive.members[entry.path]
+        return member.size, member.checksum or 0
+
     def read(self, entry: Entry) -> bytes:
         return self._archive.read(entry.path)
 
@@ -86,7 +90,7 @@ class FolderSource:
             "not named by the table": len(paths) - len(places),
         }
         left_out = {reason: number for reason, number in left_out.items() if number}
-        entries = [self._entry(path, places[path]) for path in sorted(places)]
+        entries = [_entry(path, places[path]) for path in sorted(places)]
         return Offer(entries, rejected, left_out, tuple(self._warnings))
 
     def _is_below(self, path: str) -> bool:
@@ -137,10 +141,10 @@ class FolderSource:
             }
         return found
 
-    def _entry(self, path: str, spot: layouts.Place) -> Entry:
-        member = self._archive.members[path]
-        assert spot.label is not None
-        return Entry(path, spot.label, spot.split, member.size, member.checksum)
+
+def _entry(path: str, spot: layouts.Place) -> Entry:
+    assert spot.label is not None
+    return Entry(path, spot.label, spot.split)
 
 
 def open_folder(params: FolderParams, limits: ArchiveParams) -> FolderSource:
