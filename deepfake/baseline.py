@@ -1,27 +1,65 @@
 """The metadata baseline: what could have been told from the files without looking at a pixel."""
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.dummy import DummyClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from deepfake import metadata
+from deepfake import metadata, scores
+from deepfake.files import replacing
 from deepfake.params import BaselineParams
 
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
-def fit(table: pd.DataFrame, params: BaselineParams) -> Pipeline:
+# What `fit` imports: for `beside.prepared`.
+PACKAGES = (
+    "sklearn.compose",
+    "sklearn.impute",
+    "sklearn.linear_model",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+)
+
+
+def train(
+    folder: Path, params: BaselineParams, path: Path, evaluated: Sequence[str]
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Fit the baseline to the table of `train` in `folder` and write it to `path`.
+
+    Returns:
+        The predictions of each split of `evaluated`, and the coefficients.
+    """
+    import joblib
+
+    columns = ["image_id", "label", *metadata.FEATURES]
+    pipeline = fit(metadata.read(folder / "train.csv", columns), params)
+    with replacing(path) as partial:
+        joblib.dump(pipeline, partial)
+    found = {}
+    for split in evaluated:
+        table = metadata.read(folder / f"{split}.csv", columns)
+        ids, labels = table["image_id"].tolist(), table["label"].to_numpy()
+        found[split] = scores.predictions(ids, labels, score(pipeline, table))
+    return found, coefficients(pipeline)
+
+
+def fit(table: pd.DataFrame, params: BaselineParams) -> "Pipeline":
     """Fit the baseline to a metadata table.
 
     Numbers are scaled (a missing one takes the median and is flagged), categories one-hot encoded;
     constant columns are left out. Where every column is constant the model gives the share of
     fakes, whatever the picture.
     """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.dummy import DummyClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
     names = metadata.varying(table)
     numeric = [name for name in names if name in metadata.NUMERIC]
     categorical = [name for name in names if name in metadata.CATEGORICAL]
@@ -52,18 +90,18 @@ def fit(table: pd.DataFrame, params: BaselineParams) -> Pipeline:
     return pipeline.fit(table[names], table["label"])
 
 
-def score(pipeline: Pipeline, table: pd.DataFrame) -> np.ndarray:
+def score(pipeline: "Pipeline", table: pd.DataFrame) -> np.ndarray:
     """P(fake) (n,) of each row of a metadata table."""
     names = list(pipeline.feature_names_in_)
     inputs = table.assign(constant=0)[names]
     return np.asarray(pipeline.predict_proba(inputs)[:, 1])
 
 
-def coefficients(pipeline: Pipeline) -> pd.DataFrame:
+def coefficients(pipeline: "Pipeline") -> pd.DataFrame:
     """Columns `feature` and `coefficient` (log odds of fake; per standard deviation for numbers),
     in the model's order; empty where every column was constant."""
     model = pipeline.named_steps["model"]
-    if isinstance(model, DummyClassifier):
+    if not hasattr(model, "coef_"):
         return pd.DataFrame({"feature": [], "coefficient": []}).astype({"coefficient": float})
     names = pipeline.named_steps["columns"].get_feature_names_out()
     return pd.DataFrame({"feature": names, "coefficient": model.coef_[0]})

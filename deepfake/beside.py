@@ -104,6 +104,17 @@ def prepared(packages: Sequence[str]) -> Iterator[Callable[..., Any]]:
         process.close()
 
 
+@contextmanager
+def preparing(packages: Sequence[str]) -> Iterator[None]:
+    """Let the process of `prepared` import packages meanwhile for a stage to come; only where it
+    lives on for one."""
+    if not (possible() and _address(_serve_calls.__qualname__)):
+        yield
+        return
+    with prepared(packages):
+        yield
+
+
 def _call(channel: Connection, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         channel.send((function, arguments))

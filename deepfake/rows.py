@@ -40,10 +40,7 @@ def log_baseline(
     first = partial(metadata.read, rows=tracking.DIGESTED)
     _log_data(run, root / "metrics/data.json", "metadata", root / "data/metadata", first)
     if not (model_from and run.model_of(model_from)):
-        import joblib
-
-        model = joblib.load(root / MODELS["baseline"])
-        run.sklearn_model(model, train[used].head(5))
+        run.sklearn_model(root / MODELS["baseline"], train[used].head(5))
     _log_scores(run, root, "baseline", settings)
     _finish(run, root, "baseline", "baseline")
 

@@ -195,10 +195,15 @@ class Run:
 
         self._prepared(describe)
 
-    def sklearn_model(self, model: Any, example: "pd.DataFrame") -> None:
+    def sklearn_model(self, path: Path | str, example: "pd.DataFrame") -> None:
+        """Log a model that joblib wrote, of a table like `example` to the probabilities of the
+        classes."""
+
         def save() -> Operation:
+            import joblib
             import mlflow
 
+            model = joblib.load(path)
             mlflow.sklearn.save_model(
                 model,
                 self.place / "model",
@@ -394,8 +399,8 @@ class _Beside(Run):
     ) -> None:
         self._call("_described", table, shape, name, context, source)
 
-    def sklearn_model(self, model: Any, example: "pd.DataFrame") -> None:
-        self._call("sklearn_model", model, example)
+    def sklearn_model(self, path: Path | str, example: "pd.DataFrame") -> None:
+        self._call("sklearn_model", path, example)
 
     def keras_model(self, path: Path | str) -> None:
         self._call("keras_model", path)

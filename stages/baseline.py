@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import joblib
-
-from deepfake import baseline, beside, evaluation, figures, metadata, params, rows, scores, tracking
+from deepfake import baseline, beside, evaluation, figures, params, rows, tracking
 from deepfake.errors import command
-from deepfake.files import replacing
 
-MODEL, PLOTS = "data/models/baseline.joblib", "plots/baseline"
-COLUMNS = ["image_id", "label", *metadata.FEATURES]
+TABLES, MODEL, PLOTS = Path("data/metadata"), Path("data/models/baseline.joblib"), "plots/baseline"
 
 
 @command
@@ -17,26 +13,13 @@ def main() -> None:
     settings = params.load()
     with (
         tracking.run(settings.tracking, stage="baseline", kind="model", name="baseline") as run,
-        beside.prepared(evaluation.PACKAGES) as call,
+        beside.prepared((*baseline.PACKAGES, *evaluation.PACKAGES)) as call,
     ):
-        run.ahead("mlflow.sklearn", baseline.__name__)
-        tables = {
-            split: metadata.read(f"data/metadata/{split}.csv", COLUMNS)
-            for split in ("train", "valid", "test")
-        }
-        pipeline = baseline.fit(tables["train"], settings.baseline)
-        with replacing(MODEL) as partial:
-            joblib.dump(pipeline, partial)
-        scored = {
-            split: scores.predictions(
-                tables[split]["image_id"].tolist(),
-                tables[split]["label"].to_numpy(),
-                baseline.score(pipeline, tables[split]),
-            )
-            for split in evaluation.EVALUATED
-        }
+        run.ahead("mlflow.sklearn", *baseline.PACKAGES)
+        scored, coefficients = call(
+            baseline.train, TABLES, settings.baseline, MODEL, evaluation.EVALUATED
+        )
         results = call(evaluation.write, "baseline", scored, settings.evaluate.threshold)
-        coefficients = baseline.coefficients(pipeline)
         evaluation.write_table(f"{PLOTS}/coefficients.csv", coefficients)
         call(figures.coefficients, f"{PLOTS}/coefficients.png", coefficients)
         rows.log_baseline(run, Path(), settings)

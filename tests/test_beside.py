@@ -133,6 +133,43 @@ def test_without_dvc_the_process_ends_with_its_stage(
     assert not psutil.pid_exists(served)
 
 
+# A stage that prepares for the next one, and one that finds it done.
+SOON = """
+import time
+from deepfake import beside
+with beside.preparing(["fractions"]):
+    time.sleep(2)
+"""
+LATER = """
+import json, os
+from deepfake import beside
+with beside.prepared([]) as call:
+    print(json.dumps([call(os.getpid), call(eval, "'fractions' in __import__('sys').modules")]))
+"""
+
+
+def test_a_stage_prepares_for_the_next_one_of_its_command_alone(
+    tmp_path: Path, python: Callable[..., tuple[list[str], dict[str, str]]]
+) -> None:
+    code = f"""
+import subprocess, sys
+for stage in ({SOON!r}, {LATER!r}):
+    print(subprocess.run([sys.executable, "-c", stage], capture_output=True, text=True).stdout)
+"""
+
+    def found(**variables: str) -> bool:
+        command, environment = python(code, **variables)
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        pid, imported = json.loads(done.stdout.split()[-2] + done.stdout.split()[-1])
+        assert gone(pid)
+        return bool(imported)
+
+    assert found(DVC_STAGE="any")
+    assert not found()
+
+
 def test_what_a_function_raises_is_raised() -> None:
     with beside.prepared([]) as call:
         assert call(sorted, [2, 1]) == [1, 2]

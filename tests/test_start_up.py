@@ -9,7 +9,7 @@ HEAVY = {"keras", "matplotlib", "mlflow", "openvino", "pandas", "sklearn", "tens
 NEEDED = {
     "ingest": set(),
     "metadata": {"pandas"},
-    "baseline": {"pandas", "sklearn"},
+    "baseline": {"pandas"},
     "backbone": set(),
     "embed": set(),
     "train": {"pandas"},

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import joblib
 import mlflow
 import numpy as np
 import pandas as pd
@@ -278,8 +279,9 @@ def test_a_run_id_in_the_environment_does_not_take_over(
 def test_an_sklearn_model_can_be_loaded_from_its_run_and_used(store: Path) -> None:
     table = pd.DataFrame({"bytes": [1.0, 2.0, 3.0, 4.0], "has_exif": [True, False, True, False]})
     model = LogisticRegression().fit(table, [0, 0, 1, 1])
+    joblib.dump(model, store / "model.joblib")
     with run() as record:
-        record.sklearn_model(model, table.head(2))
+        record.sklearn_model(store / "model.joblib", table.head(2))
         uri = f"runs:/{record.run_id}/model"
     info = mlflow.models.get_model_info(uri)
     assert info.signature.inputs.input_names() == ["bytes", "has_exif"]
@@ -568,7 +570,8 @@ def write_everything(record: tracking.Run) -> None:
     record.text("text", "lineage/note.txt")
     table = pd.DataFrame({"label": [0, 1], "bytes": [10, 20]})
     record.data(table, "metadata-train", "train", "data/metadata")
-    record.sklearn_model(LogisticRegression().fit(table[["bytes"]], [0, 1]), table[["bytes"]])
+    joblib.dump(LogisticRegression().fit(table[["bytes"]], [0, 1]), "model.joblib")
+    record.sklearn_model("model.joblib", table[["bytes"]])
     record.tags({"model_sha256": "aa"})
     record.current()
 
