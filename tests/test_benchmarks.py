@@ -277,7 +277,7 @@ def test_a_process_that_a_stage_left_behind_counts_with_the_next_one(tmp_path):
     command = [sys.executable, "-c", "import subprocess, sys, time\n"]
     for stage in ("first", "second"):
         command[-1] += f"subprocess.run([sys.executable, '-m', 'stages.{stage}'], check=True)\n"
-    used = processes.watch([*command], tmp_path, {"PATH": ""})
+    used = processes.watch(command, tmp_path, {"PATH": ""})
     assert used["second"].peak > 200_000_000
     assert used["second"].private > 200_000_000
     assert used[processes.COMMAND].peak < 200_000_000

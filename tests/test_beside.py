@@ -162,7 +162,7 @@ for stage in ({SOON!r}, {LATER!r}):
         done = subprocess.run(
             command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
         )
-        pid, imported = json.loads(done.stdout.split()[-2] + done.stdout.split()[-1])
+        pid, imported = json.loads(done.stdout)
         assert gone(pid)
         return bool(imported)
 

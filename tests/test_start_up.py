@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from deepfake import baseline, evaluation
+from stages import metadata
+
 HEAVY = {"keras", "matplotlib", "mlflow", "openvino", "pandas", "sklearn", "tensorflow"}
 NEEDED = {
     "ingest": set(),
@@ -26,3 +29,7 @@ def test_a_stage_imports_only_what_it_needs(
     command, environment = python(code)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == NEEDED[stage]
+
+
+def test_metadata_prepares_nothing_that_baseline_does_not_need() -> None:
+    assert {*metadata.SOON} <= {*baseline.PACKAGES, *evaluation.PACKAGES}
