@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # What `fit` imports: for `beside.prepared`.
 PACKAGES = (
     "sklearn.compose",
+    "sklearn.dummy",
     "sklearn.impute",
     "sklearn.linear_model",
     "sklearn.pipeline",

@@ -128,9 +128,7 @@ class Run:
             _could_not_log(error, self._policy)
 
     def ahead(self, *modules: str) -> None:
-        """Say which modules calls to come will need: another process imports them meanwhile."""
-
-    def _import(self, *modules: str) -> None:
+        """Import modules that calls to come will need: where another process writes, meanwhile."""
         for name in modules:
             with suppress(ImportError):  # the call that needs it says so
                 importlib.import_module(name)
@@ -377,7 +375,7 @@ class _Beside(Run):
         return self._asked("run_id")  # type: ignore[no-any-return]
 
     def ahead(self, *modules: str) -> None:
-        self._call("_import", *modules)
+        self._call("ahead", *modules)
 
     def params(self, values: Mapping[str, Any]) -> None:
         self._call("params", dict(values))
