@@ -50,14 +50,14 @@ sweep: install ## run a sweep of experiments (FILE=experiments/head.yaml)
 verify: install ## rebuild twice in fresh clones, compare every byte (SET="key=value …", TOLERANCE=0.01)
 	python -m tools.verify $(foreach item,$(SET),-S '$(item)') $(if $(TOLERANCE),--tolerance $(TOLERANCE))
 
-bench: install ## measure against plain Keras (DATA=pictures.zip REPETITIONS=3 ONLY="embed fit" RESUME=1)
+bench: install ## measure against plain Keras (DATA=images.zip REPETITIONS=3 ONLY="embed fit" RESUME=1)
 	python -m benchmarks.bench $(if $(DATA),--data '$(DATA)') --repetitions $(or $(REPETITIONS),3) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(RESUME),--resume) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
-engines: install ## what the engines' features are worth, against TensorFlow's (DATA=pictures.zip WEIGHTS=random)
+engines: install ## what the engines' features are worth, against TensorFlow's (DATA=images.zip WEIGHTS=random)
 	python -m benchmarks.engines $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights $(WEIGHTS))
 
-scale: install ## time, memory and disk with many pictures (SIZES="14000 140000" SLICE=1000)
+scale: install ## time, memory and disk with many images (SIZES="14000 140000" SLICE=1000)
 	python -m benchmarks.scale $(if $(SIZES),--sizes $(SIZES)) $(if $(SLICE),--slice $(SLICE))
 
 test: install lint ## run every check and test, as CI does
@@ -76,7 +76,7 @@ format: install ## put the code in ruff's format
 	ruff format .
 
 docs: install ## write the table of faults in docs/ingest.md anew, from the tests' own list
-	PYTHONPATH=. python tests/faults.py
+	python -m tests.support.faults
 
 lock: ## compile the requirements anew, with the newest versions that fit
 	$(PYTHON) -m venv $(VENV)-lock

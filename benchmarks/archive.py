@@ -1,8 +1,8 @@
 """A synthetic archive in the layout of Kaggle's `xhlulu/140k-real-and-fake-faces`, of any size.
 
-Its pictures are spliced from few: each portrait is encoded once with a restart marker after each
+Its images are spliced from few: each portrait is encoded once with a restart marker after each
 row of blocks (ITU-T T.81, E.1.4), where a decoder begins anew, so that rows of portraits with the
-same tables can be joined at the cost of copying them. Each picture then is a valid JPEG file of its
+same tables can be joined at the cost of copying them. Each image then is a valid JPEG file of its
 own, of true size and true cost of decoding.
 """
 
@@ -19,8 +19,9 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from deepfake import LABEL_NAMES, REAL, SPLITS, portraits
-from deepfake.files import replacing
+from deepfake.common.files import replacing
+from deepfake.common.labels import LABEL_NAMES, REAL, SPLITS
+from deepfake.sources import portraits
 from deepfake.sources.sample import ROOT
 
 SIDE = 256  # pixels, as in the data set
@@ -41,7 +42,7 @@ class Template:
     rows: list[list[bytes]]
 
     def spliced(self, rng: np.random.Generator) -> bytes:
-        """A picture whose every row of blocks is of a portrait drawn anew."""
+        """An image whose every row of blocks is of a portrait drawn anew."""
         count = len(self.rows[0])
         drawn = rng.integers(len(self.rows), size=count)
         parts = [self.header]
@@ -63,9 +64,9 @@ def templates(label: int, count: int = PORTRAITS) -> list[Template]:
 
 def _template(drawn: Sequence[Image.Image], quality: int, subsampling: int) -> Template:
     headers, rows = set(), []
-    for picture in drawn:
+    for image_file in drawn:
         stream = io.BytesIO()
-        picture.save(
+        image_file.save(
             stream, "JPEG", quality=quality, subsampling=subsampling, restart_marker_rows=1
         )
         data = stream.getvalue()
@@ -78,12 +79,12 @@ def _template(drawn: Sequence[Image.Image], quality: int, subsampling: int) -> T
 
 
 def counts(size: int) -> dict[str, int]:
-    """Pictures of each class in each split, in the data set's proportions, of `size` in all."""
+    """Images of each class in each split, in the data set's proportions, of `size` in all."""
     return {split: round(size * part / sum(PARTS.values()) / 2) for split, part in PARTS.items()}
 
 
 def write(path: Path, size: int, portraits_per_class: int = PORTRAITS) -> int:
-    """Write an archive of `size` pictures and the three tables; returns how many it has. Only the
+    """Write an archive of `size` images and the three tables; returns how many it has. Only the
     zip's own directory is held in memory."""
     made = {label: templates(label, portraits_per_class) for label in LABEL_NAMES}
     rng = np.random.default_rng(size)
@@ -107,7 +108,7 @@ def write(path: Path, size: int, portraits_per_class: int = PORTRAITS) -> int:
 
 
 def _places(split: str, per_class: int, table: IO[str]) -> Iterator[tuple[int, str]]:
-    """Label and path of each picture of a split, with its row added to the table, where 1 means
+    """Label and path of each image of a split, with its row added to the table, where 1 means
     real."""
     number = 0
     for label in sorted(LABEL_NAMES, reverse=True):

@@ -1,4 +1,4 @@
-"""Side by side with plain Keras, on one machine and one set of pictures: `make bench`.
+"""Side by side with plain Keras, on one machine and one set of images: `make bench`.
 
 Each comparison is measured in pairs, the peer's side (`benchmarks/peer.py`) and then ours, each in
 processes of its own. Ours is the `dvc` command line in a fresh clone of the last commit, with a DVC
@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import harness, pictures
+from benchmarks import harness, images
 from benchmarks.harness import Comparison, Measurement
 from benchmarks.processes import timed
-from deepfake.errors import PipelineError, command
-from deepfake.files import read_json
+from deepfake.common.errors import PipelineError, command
+from deepfake.common.files import read_json
 from deepfake.sources import open_source
 from tools import verify
 from tools.shell import git
@@ -34,12 +34,12 @@ FIRST_TRIAL = 0.021  # of train.weight_decay; each repetition takes another, so 
 
 COMPARISONS = [
     Comparison(
-        "statistics", "pictures to scores, statistics model", "s",
+        "statistics", "images to scores, statistics model", "s",
         peer=("peer recipe", "seconds"), ours=("pipeline, statistics", "seconds"),
         at_least=8, roc_auc=0.15,
     ),
     Comparison(
-        "last-layer", "pictures to scores, the peer's features", "s",
+        "last-layer", "images to scores, the peer's features", "s",
         peer=("peer recipe", "seconds"), ours=("pipeline, last layer", "seconds"),
         at_least=10, roc_auc=-0.01,
     ),
@@ -58,19 +58,19 @@ COMPARISONS = [
         ours=("pipeline, statistics", "nothing_seconds"), at_most=2,
     ),
     Comparison(
-        "embed", "embedding, the peer's features", "pictures/s",
+        "embed", "embedding, the peer's features", "images/s",
         peer=("peer predict", "rate"), ours=("embed, last layer", "rate"), at_least=3,
     ),
     Comparison(
-        "embed-statistics", "embedding, statistics of 8 layers", "pictures/s",
+        "embed-statistics", "embedding, statistics of 8 layers", "images/s",
         peer=("peer predict", "rate"), ours=("embed, statistics", "rate"),
     ),
     Comparison(
-        "fit", "fine-tuning everything", "pictures/s",
+        "fit", "fine-tuning everything", "images/s",
         peer=("peer fit, all", "rate"), ours=("fine-tune, all", "rate"), at_least=1.3,
     ),
     Comparison(
-        "fit-13", "fine-tuning from block_13_expand", "pictures/s",
+        "fit-13", "fine-tuning from block_13_expand", "images/s",
         peer=("peer fit, 13", "rate"), ours=("fine-tune, 13", "rate"), at_least=2,
     ),
     Comparison(
@@ -80,7 +80,7 @@ COMPARISONS = [
 ]  # fmt: skip
 
 # The statistics model for those in a hurry: one view of the default's two, five of its eight layers
-# (the deepest add nothing to `valid` where there is one view), smaller pictures.
+# (the deepest add nothing to `valid` where there is one view), smaller images.
 MODEL = [
     "backbone.image_size=320",
     "embed.views=[original]",
@@ -111,7 +111,7 @@ class Bench:
     """What every measurement needs to know.
 
     Attributes:
-        folder: temporary place, with `pictures/` and `few/` as plain folders and as shards.
+        folder: temporary place, with `images/` and `few/` as plain folders and as shards.
         weights: imagenet or random.
         changes: parameters of the statistics model.
         repetition: number of the pair, from 0.
@@ -138,17 +138,17 @@ class Bench:
     def source(self) -> list[str]:
         return [
             "data.source=folder",
-            f"data.folder.path={self.folder / 'pictures'}",
+            f"data.folder.path={self.folder / 'images'}",
             f"backbone.weights={self.weights}",
         ]
 
 
-def peer(bench: Bench, what: str, pictures: str, *arguments: str) -> Measurement:
+def peer(bench: Bench, what: str, image_files: str, *arguments: str) -> Measurement:
     """The peer in a process of its own; `seconds` are those of the whole process where it does not
     say others."""
     start = time.perf_counter()
     result = _json(
-        bench, "benchmarks.peer", what, str(bench.folder / pictures),
+        bench, "benchmarks.peer", what, str(bench.folder / image_files),
         "--weights", bench.weights, *arguments,
     )  # fmt: skip
     return {"seconds": time.perf_counter() - start} | result
@@ -171,15 +171,15 @@ def _json(bench: Bench, module: str, *arguments: str) -> Measurement:
 
 
 def throughput(measured: Measurement) -> Measurement:
-    """With `rate`, in pictures a second."""
-    return measured | {"rate": measured["pictures"] / measured["seconds"]}
+    """With `rate`, in images a second."""
+    return measured | {"rate": measured["images"] / measured["seconds"]}
 
 
 def epochs(measured: Measurement) -> Measurement:
-    """With `rate`, in pictures a second of the epochs after the first, which compiles and fills
+    """With `rate`, in images a second of the epochs after the first, which compiles and fills
     caches, and `seconds` of all."""
     seconds = measured["seconds"]
-    rate = measured["pictures"] * (len(seconds) - 1) / sum(seconds[1:])
+    rate = measured["images"] * (len(seconds) - 1) / sum(seconds[1:])
     return measured | {"rate": rate, "seconds": sum(seconds), "first_seconds": seconds[0]}
 
 
@@ -243,10 +243,10 @@ def _scored(clone: Path, seconds: float) -> Measurement:
 
 
 MEASUREMENTS: dict[str, Callable[[Bench], Measurement]] = {
-    "peer recipe": lambda bench: peer(bench, "recipe", "pictures"),
+    "peer recipe": lambda bench: peer(bench, "recipe", "images"),
     "pipeline, statistics": statistics,
     "pipeline, last layer": last_layer,
-    "peer predict": lambda bench: throughput(peer(bench, "predict", "pictures")),
+    "peer predict": lambda bench: throughput(peer(bench, "predict", "images")),
     "embed, last layer": lambda bench: throughput(ours(bench, "embed", "shards", LAST_LAYER)),
     "embed, statistics": lambda bench: throughput(
         ours(bench, "embed", "shards", ["backbone.image_size=224", "embed.views=[original]"])
@@ -262,7 +262,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Measurement]] = {
 def main() -> None:
     names = [comparison.name for comparison in COMPARISONS]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--data", type=Path, help="a zip or folder of pictures (none: the sample)")
+    parser.add_argument("--data", type=Path, help="a zip or folder of images (none: the sample)")
     parser.add_argument("--repetitions", type=int, default=3, help="pairs of each comparison")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted bench")
@@ -270,39 +270,39 @@ def main() -> None:
     parser.add_argument(
         "--model", nargs="+", default=MODEL, metavar="KEY=VALUE", help="the statistics model"
     )
-    parser.add_argument("--fit-pictures", type=int, default=400, help="for fine-tuning, all splits")
+    parser.add_argument("--fit-images", type=int, default=400, help="for fine-tuning, all splits")
     chosen = parser.parse_args()
     wanted = [comparison for comparison in COMPARISONS if comparison.name in chosen.only]
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), chosen.weights, chosen.model)
-        facts = prepare(bench, chosen.data, chosen.fit_pictures)
+        facts = prepare(bench, chosen.data, chosen.fit_images)
         results = harness.Results(RESULTS, facts)
         compare(bench, wanted, results, chosen.repetitions, resume=chosen.resume)
     report(results)
 
 
-def prepare(bench: Bench, data: Path | None, fit_pictures: int) -> dict[str, Any]:
-    """Unpack and pack the pictures; returns the facts that results depend on."""
-    found = pictures.settings(data)
+def prepare(bench: Bench, data: Path | None, fit_images: int) -> dict[str, Any]:
+    """Unpack and pack the images; returns the facts that results depend on."""
+    found = images.settings(data)
     with open_source(found.data, found.seed) as source:
         digest = source.describe()["sha256"]
-    for name, limit, shards in (("pictures", None, "shards"), ("few", fit_pictures, "few-shards")):
+    for name, limit, shards in (("images", None, "shards"), ("few", fit_images, "few-shards")):
         folder = bench.folder / name
-        # A folder unpacked already is the same pictures without drawing them again.
-        whole = found if limit is None else pictures.settings(bench.folder / "pictures", limit // 2)
-        count = pictures.unpack(whole, folder)
-        pictures.pack(pictures.settings(folder), bench.folder / shards)
+        # A folder unpacked already is the same images without drawing them again.
+        whole = found if limit is None else images.settings(bench.folder / "images", limit // 2)
+        count = images.unpack(whole, folder)
+        images.pack(images.settings(folder), bench.folder / shards)
         print(f"{name}: {count}", flush=True)
         if limit is None:
             total = count
     return {
         "machine": harness.machine(),
-        "pictures": total,
+        "images": total,
         "source_sha256": digest,
         "weights": bench.weights,
         "statistics_model": bench.changes,
         "fine_tuning": {
-            "pictures": count, "size": bench.fit_size, "batch": bench.fit_batch,
+            "images": count, "size": bench.fit_size, "batch": bench.fit_batch,
             "epochs": bench.fit_epochs,
         },
     }  # fmt: skip
@@ -343,7 +343,7 @@ def report(results: harness.Results) -> None:
     rows = ordered(results.complete())
     print(harness.table(rows))
     harness.put(README, "bench", harness.table(rows))
-    title = f"{results.facts['pictures']:,} pictures, {results.facts['machine']['cores']} cores"
+    title = f"{results.facts['images']:,} images, {results.facts['machine']['cores']} cores"
     harness.chart(CHART, rows, title)
 
 

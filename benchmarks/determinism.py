@@ -1,6 +1,6 @@
 """What deterministic operations cost: `python -m benchmarks.determinism`.
 
-The fine-tuning step (default layers, batch of 16, pictures of 256 pixels, random weights), with and
+The fine-tuning step (default layers, batch of 16, images of 256 pixels, random weights), with and
 without TensorFlow's op determinism, each in a process of its own, in turns.
 """
 
@@ -12,9 +12,11 @@ import time
 
 import numpy as np
 
-from deepfake import backbone, fine_tuning, model, params, runtime
-from deepfake.head import Head
-from deepfake.split_network import SplitNetwork
+from deepfake import params
+from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
+from deepfake.models.head import Head
+from deepfake.training import fine_tuning
+from deepfake.training.frozen_prefix import SplitNetwork
 
 BATCH, SIZE, WARM_UP, STEPS = 16, 256, 3, 10
 
@@ -22,11 +24,11 @@ BATCH, SIZE, WARM_UP, STEPS = 16, 256, 3, 10
 def seconds_per_step(deterministic: bool) -> float:
     """The median time of a training step in this process."""
     settings = params.load()
-    runtime.start(seed=settings.seed, precision="float32", deterministic=deterministic)
-    network = backbone.initial("random", 1.0)[0]
-    features = backbone.features(network, settings.embed.layers, settings.embed.statistics, SIZE)
+    tensorflow_setup.start(seed=settings.seed, precision="float32", deterministic=deterministic)
+    network = mobilenet_v2.initial("random", 1.0)[0]
+    features = pooling.features(network, settings.embed.layers, settings.embed.statistics, SIZE)
     dimensions = features.output_shape[-1]
-    head = model.keras_head(Head.untrained(dimensions), 0.0)
+    head = image_model.keras_head(Head.untrained(dimensions), 0.0)
     from_layer = settings.train.fine_tune.from_layer
     variables = fine_tuning.trainable_from(features.get_layer("mobilenet_v2"), from_layer)
     variables += head.trainable_variables

@@ -2,7 +2,7 @@
 
 For the features of the peer in `make bench` and for the default ones, by TensorFlow in float32 and
 by OpenVINO in float32 and in bfloat16 (which a CPU without such units computes as well, slowly):
-the least cosine between a picture's features and TensorFlow's, and the ROC-AUC of heads trained
+the least cosine between an image's features and TensorFlow's, and the ROC-AUC of heads trained
 and scored on them. Writes `benchmarks/engines.json` and the table in README.md.
 """
 
@@ -14,13 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import harness, ours, pictures
+from benchmarks import harness, images, ours
 from benchmarks.bench import LAST_LAYER
-from deepfake import SPLITS, backbone, conversion, dataset, embedding, runtime, training
-from deepfake.errors import command
-from deepfake.files import write_json
+from deepfake.common.errors import command
+from deepfake.common.files import write_json
+from deepfake.common.labels import SPLITS
+from deepfake.data import embeddings, shards
+from deepfake.evaluation.metrics import roc_auc
+from deepfake.inference import embed, openvino_export
+from deepfake.models import mobilenet_v2, tensorflow_setup
 from deepfake.params import Params
-from deepfake.scores import roc_auc
+from deepfake.training import head_training
 
 RESULTS, README = Path("benchmarks/engines.json"), Path("README.md")
 MODELS = {"the peer's features": LAST_LAYER, "statistics of 8 layers": []}
@@ -28,13 +32,13 @@ REFERENCE = "TensorFlow float32"
 Features = dict[str, np.ndarray]  # by split
 
 
-def extractors(settings: Params, work: Path) -> Iterator[tuple[str, embedding.Extract]]:
+def extractors(settings: Params, work: Path) -> Iterator[tuple[str, embed.Extract]]:
     """Each engine with its name, TensorFlow first."""
     chosen, network = settings.embed, settings.backbone
-    weights = backbone.initial(network.weights, network.alpha)[0]
+    weights = mobilenet_v2.initial(network.weights, network.alpha)[0]
     yield REFERENCE, ours.keras(weights, settings)[0]
     path = work / "features.xml"
-    conversion.convert(weights, chosen.layers, chosen.statistics, path)
+    openvino_export.convert(weights, chosen.layers, chosen.statistics, path)
     yield "OpenVINO float32", ours.openvino(path, settings)
     yield "OpenVINO bfloat16", ours.openvino(path, settings, "mixed_bfloat16")
 
@@ -42,16 +46,16 @@ def extractors(settings: Params, work: Path) -> Iterator[tuple[str, embedding.Ex
 def worth(
     found: Features, reference: Features, labels: Features, settings: Params, seeds: int
 ) -> dict[str, Any]:
-    """`cosine`, the least of a picture, and the ROC-AUC of `valid` and `test`, the mean over heads
+    """`cosine`, the least of an image, and the ROC-AUC of `valid` and `test`, the mean over heads
     trained with different seeds."""
-    cosine = min(conversion.least_cosine(found[split], reference[split]) for split in SPLITS)
+    cosine = min(openvino_export.least_cosine(found[split], reference[split]) for split in SPLITS)
     train, valid = (
-        embedding.Embeddings(labels[split], found[split]) for split in ("train", "valid")
+        embeddings.Embeddings(labels[split], found[split]) for split in ("train", "valid")
     )
     reached: dict[str, list[float]] = {"valid": [], "test": []}
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as work:
-            head, _ = training.train_head(
+            head, _ = head_training.train_head(
                 train, valid, settings.train, seed=seed, work=Path(work), on_epoch=lambda row: None
             )
         for split, values in reached.items():
@@ -76,28 +80,30 @@ def table(models: dict[str, dict[str, dict[str, float]]]) -> str:
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make engines", description=__doc__)
-    parser.add_argument("--data", type=Path, help="a zip or folder of pictures (none: the sample)")
+    parser.add_argument("--data", type=Path, help="a zip or folder of images (none: the sample)")
     parser.add_argument("--weights", choices=["imagenet", "random"], default="imagenet")
     parser.add_argument("--seeds", type=int, default=5, help="heads trained on each")
     chosen = parser.parse_args()
-    runtime.start(seed=0, precision="float32")
+    tensorflow_setup.start(seed=0, precision="float32")
     models: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder) / "shards"
-        pictures.pack(pictures.settings(chosen.data), images)
-        labels = {s: np.array([p.label for p in dataset.pictures(images, s)], "i1") for s in SPLITS}
+        packed = Path(folder) / "shards"
+        images.pack(images.settings(chosen.data), packed)
+        labels = {
+            s: np.array([p.label for p in shards.image_files(packed, s)], "i1") for s in SPLITS
+        }
         for model, changes in MODELS.items():
             settings = ours.changed([*changes, f"backbone.weights={chosen.weights}"])
             models[model], reference = {}, None
             for name, extract in extractors(settings, Path(folder)):
-                found = {s: np.stack([*extract(dataset.pictures(images, s))]) for s in SPLITS}
+                found = {s: np.stack([*extract(shards.image_files(packed, s))]) for s in SPLITS}
                 reference = found if reference is None else reference
                 row = worth(found, reference, labels, settings, chosen.seeds)
                 models[model][name] = row
                 print(f"{model}, {name}: {row}", flush=True)
     facts = {"machine": harness.machine(), "weights": chosen.weights, "seeds": chosen.seeds}
     counts = {split: len(values) for split, values in labels.items()}
-    write_json(RESULTS, {**facts, "pictures": counts, "models": models})
+    write_json(RESULTS, {**facts, "images": counts, "models": models})
     harness.put(README, "engines", table(models))
 
 

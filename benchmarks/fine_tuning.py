@@ -22,8 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from deepfake import backbone, dataset, fine_tuning, model, params, runtime
-from deepfake.head import Head
+from deepfake import params
+from deepfake.data import shards
+from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
+from deepfake.models.head import Head
+from deepfake.training import fine_tuning
 
 CLASSES = ["real", "fake"]  # fake = 1
 RATE, CHANNELS = 1e-5, 1280
@@ -31,8 +34,8 @@ CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 LAYERS = ["all", "block_13_expand"]
 
 
-def pictures(data: Path) -> Iterator[tuple[str, str, str, bytes]]:
-    """Split, class, name and bytes of each picture of train and valid."""
+def image_files(data: Path) -> Iterator[tuple[str, str, str, bytes]]:
+    """Split, class, name and bytes of each image of train and valid."""
     if data.is_dir():
         files = {path.relative_to(data): path.read_bytes for path in sorted(data.rglob("*.jpg"))}
     else:
@@ -46,21 +49,21 @@ def pictures(data: Path) -> Iterator[tuple[str, str, str, bytes]]:
 
 
 def prepare(data: Path, place: Path, train: int, valid: int) -> None:
-    """The first pictures of each class, so many of a split in all, as files and as shards."""
+    """The first images of each class, so many of a split in all, as files and as shards."""
     chosen: dict[tuple[str, str], list[tuple[str, bytes]]] = {}
     limits = {"train": train // 2, "valid": valid // 2}
-    for split, kind, name, content in pictures(data):
+    for split, kind, name, content in image_files(data):
         group = chosen.setdefault((split, kind), [])
         if len(group) < limits[split]:
             group.append((name, content))
             path = place / "files" / split / kind / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    with dataset.ShardWriter(place / "shards", 256) as writer:
+    with shards.ShardWriter(place / "shards", 256) as writer:
         for (split, kind), group in sorted(chosen.items(), key=lambda item: item[0][0]):
             for name, content in group:
                 label = CLASSES.index(kind)
-                writer.write(dataset.Picture(f"{kind}/{name}", label, split, name, content))
+                writer.write(shards.ImageFile(f"{kind}/{name}", label, split, name, content))
 
 
 def clocks() -> list[float]:
@@ -69,7 +72,7 @@ def clocks() -> list[float]:
 
 def fit(place: Path, from_layer: str, size: int, batch: int, epochs: int) -> list[list[float]]:
     """Readings of `CLOCKS` before and after each epoch, validation included, in plain Keras."""
-    runtime.start(seed=0, precision="float32", deterministic=False)
+    tensorflow_setup.start(seed=0, precision="float32", deterministic=False)
     import keras
     import tensorflow as tf
 
@@ -106,16 +109,16 @@ def fit(place: Path, from_layer: str, size: int, batch: int, epochs: int) -> lis
 
 def ours(place: Path, from_layer: str, size: int, batch: int, epochs: int) -> list[list[float]]:
     """As `fit`; what is computed once is in the first epoch."""
-    runtime.start(seed=0, precision="float32")
+    tensorflow_setup.start(seed=0, precision="float32")
     settings = params.load().train
     augment = {name: type(value)(0) for name, value in settings.fine_tune.augment}
     changes: dict[str, Any] = {"from_layer": from_layer, "batch_size": batch, "epochs": epochs}
     changes |= {"patience": epochs, "learning_rate": RATE}
     changes |= {"augment": settings.fine_tune.augment.model_copy(update=augment)}
     tuned = settings.fine_tune.model_copy(update=changes)
-    network = backbone.initial("imagenet", 1.0)[0]
-    features = backbone.features(network, ["out_relu"], ["mean"], size)
-    head = model.keras_head(Head.untrained(CHANNELS), 0.0)
+    network = mobilenet_v2.initial("imagenet", 1.0)[0]
+    features = pooling.features(network, ["out_relu"], ["mean"], size)
+    head = image_model.keras_head(Head.untrained(CHANNELS), 0.0)
     ends = [clocks()]
     fine_tuning.fine_tune(
         place / "shards",
@@ -140,10 +143,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fine_tuning", description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--from-layer", nargs="+", default=LAYERS)
-    parser.add_argument("--train", type=int, default=400, help="pictures")
-    parser.add_argument("--valid", type=int, default=80, help="pictures")
+    parser.add_argument("--train", type=int, default=400, help="images")
+    parser.add_argument("--valid", type=int, default=80, help="images")
     parser.add_argument("--size", type=int, default=224, help="side in pixels")
-    parser.add_argument("--batch", type=int, default=16, help="pictures")
+    parser.add_argument("--batch", type=int, default=16, help="images")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", choices=["fit", "ours"], help="in this process, DATA prepared")
@@ -183,7 +186,7 @@ def compare(place: Path, layer: str, chosen: Any) -> None:
             ratios = [b / a for a, b in zip(rates["fit"], rates["ours"], strict=True)]
             fit_rate, our_rate = (statistics.median(values) for values in rates.values())
             print(
-                f"{layer}, {title}: fit {fit_rate:.1f}, ours {our_rate:.1f} pictures a second of "
+                f"{layer}, {title}: fit {fit_rate:.1f}, ours {our_rate:.1f} images a second of "
                 f"{clock} time, {statistics.median(ratios):.2f} times "
                 f"({min(ratios):.2f} to {max(ratios):.2f})",
                 flush=True,

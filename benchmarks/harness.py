@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from deepfake import figures, lineage
-from deepfake.errors import PipelineError
-from deepfake.files import read_json, write_json, write_text
-from deepfake.runtime import cores
+from deepfake.common.environment import cores
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import read_json, write_json, write_text
+from deepfake.reporting import figures
+from deepfake.tracking import lineage
 
 PACKAGES = ("dvc", "keras", "mlflow", "numpy", "openvino", "pillow", "tensorflow")
 
@@ -28,7 +29,7 @@ class Comparison:
     Attributes:
         name: how `--only` names it.
         title: what it says in table and chart.
-        unit: `s`, the fewer the better, or `pictures/s`, the more the better.
+        unit: `s`, the fewer the better, or `images/s`, the more the better.
         peer, ours: measurement and quantity in it; without a peer there is no ratio.
         at_least: the ratio required.
         at_most: the value of ours required, in `unit`.

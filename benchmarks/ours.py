@@ -18,23 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from deepfake import (
-    SPLITS,
-    backbone,
-    conversion,
-    dataset,
-    embedding,
-    engine,
-    fine_tuning,
-    model,
-    params,
-    runtime,
-    training,
-)
-from deepfake.head import Head
+from deepfake import params
+from deepfake.common.labels import SPLITS
+from deepfake.data import shards
+from deepfake.inference import embed, keras_engine, openvino_engine, openvino_export
+from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
+from deepfake.models.head import Head
+from deepfake.training import fine_tuning, loop
 from tools.verify import change
 
-WARM_UP = 8  # pictures of each split
+WARM_UP = 8  # images of each split
 
 
 def main() -> None:
@@ -45,7 +38,7 @@ def main() -> None:
     chosen = parser.parse_args()
     settings = changed(chosen.changes)
     with tempfile.TemporaryDirectory() as work:
-        measured = {"embed": embed, "fine-tune": fine_tune}[chosen.what]
+        measured = {"embed": embedded, "fine-tune": fine_tune}[chosen.what]
         print(json.dumps(measured(chosen.images, settings, Path(work))))
 
 
@@ -58,29 +51,29 @@ def changed(changes: list[str]) -> params.Params:
         return params.load(path)
 
 
-def embed(images: Path, settings: params.Params, work: Path) -> dict[str, Any]:
-    """`pictures` and the `seconds` that their features took, files of results included.
+def embedded(images: Path, settings: params.Params, work: Path) -> dict[str, Any]:
+    """`images` and the `seconds` that their features took, files of results included.
 
-    What `embedding.compute` does once in a process (import, weights, compiling) is left out by
-    taking the difference to a few pictures.
+    What `embed.compute` does once in a process (import, weights, compiling) is left out by
+    taking the difference to a few images.
     """
     few = work / "few"
-    with dataset.ShardWriter(few, 256) as shards:
+    with shards.ShardWriter(few, 256) as writer:
         for split in SPLITS:
-            for picture in islice(dataset.pictures(images, split), WARM_UP):
-                shards.write(picture)
+            for image_file in islice(shards.image_files(images, split), WARM_UP):
+                writer.write(image_file)
     _, less, more = (
         _embed_all(place, settings, work / str(number))
         for number, place in enumerate((few, few, images))
     )
-    return {key: more[key] - less[key] for key in ("pictures", "seconds")}
+    return {key: more[key] - less[key] for key in ("images", "seconds")}
 
 
 def _embed_all(images: Path, settings: params.Params, target: Path) -> dict[str, float]:
     """The adapter: all features of the shards in `images`, as the `embed` stage computes them."""
     start = time.perf_counter()
     extract, dimensions = _extractor(settings, target.with_suffix(".xml"))
-    embedding.compute(
+    embed.compute(
         images,
         target,
         extract,
@@ -93,26 +86,26 @@ def _embed_all(images: Path, settings: params.Params, target: Path) -> dict[str,
         inputs=[],
     )
     seconds = time.perf_counter() - start
-    return {"pictures": sum(dataset.count(images, s) for s in SPLITS), "seconds": seconds}
+    return {"images": sum(shards.count(images, s) for s in SPLITS), "seconds": seconds}
 
 
-def _extractor(settings: params.Params, path: Path) -> tuple[embedding.Extract, int]:
+def _extractor(settings: params.Params, path: Path) -> tuple[embed.Extract, int]:
     chosen, network = settings.embed, settings.backbone
-    hardware = runtime.start(seed=settings.seed, precision=network.precision)
-    weights = backbone.initial(network.weights, network.alpha)[0]
-    if engine.chosen(chosen.engine, network.precision) == "openvino":
-        dimensions = conversion.convert(weights, chosen.layers, chosen.statistics, path)
+    hardware = tensorflow_setup.start(seed=settings.seed, precision=network.precision)
+    weights = mobilenet_v2.initial(network.weights, network.alpha)[0]
+    if openvino_engine.chosen(chosen.engine, network.precision) == "openvino":
+        dimensions = openvino_export.convert(weights, chosen.layers, chosen.statistics, path)
         return openvino(path, settings), dimensions * len(chosen.scales)
     if hardware.precision != "float32":
         saved = path.with_suffix(".weights.h5")
         weights.save_weights(saved)
-        weights = backbone.load(saved, network.alpha, hardware.precision)
+        weights = mobilenet_v2.load(saved, network.alpha, hardware.precision)
     return keras(weights, settings)
 
 
-def openvino(path: Path, settings: params.Params, precision: str = "float32") -> embedding.Extract:
-    """The extractor of the network that `conversion.convert` wrote to `path`."""
-    return engine.extractor(
+def openvino(path: Path, settings: params.Params, precision: str = "float32") -> embed.Extract:
+    """The extractor of the network that `openvino_export.convert` wrote to `path`."""
+    return openvino_engine.extractor(
         path,
         image_size=settings.backbone.image_size,
         scales=settings.embed.scales,
@@ -121,11 +114,11 @@ def openvino(path: Path, settings: params.Params, precision: str = "float32") ->
     )
 
 
-def keras(weights: Any, settings: params.Params) -> tuple[embedding.Extract, int]:
+def keras(weights: Any, settings: params.Params) -> tuple[embed.Extract, int]:
     """The extractor by TensorFlow of a MobileNetV2, and how many features it gives."""
     chosen, size = settings.embed, settings.backbone.image_size
-    features = backbone.features(weights, chosen.layers, chosen.statistics, size, chosen.scales)
-    extract = embedding.keras_extractor(
+    features = pooling.features(weights, chosen.layers, chosen.statistics, size, chosen.scales)
+    extract = keras_engine.keras_extractor(
         features, image_size=size, views=chosen.views, batch_size=chosen.batch_size
     )
     return extract, features.output_shape[-1]
@@ -135,21 +128,21 @@ def fine_tune(images: Path, settings: params.Params, work: Path) -> dict[str, An
     """The adapter: `train.fine_tune` on the shards in `images`, from a fresh head.
 
     Returns:
-        `pictures` of train, `seconds` of each epoch, validation included, and its mean `losses`.
+        `images` of train, `seconds` of each epoch, validation included, and its mean `losses`.
     """
     chosen, network = settings.embed, settings.backbone
-    hardware = runtime.start(seed=settings.seed, precision=network.precision)
-    features = backbone.features(
-        backbone.initial(network.weights, network.alpha)[0],
+    hardware = tensorflow_setup.start(seed=settings.seed, precision=network.precision)
+    features = pooling.features(
+        mobilenet_v2.initial(network.weights, network.alpha)[0],
         chosen.layers,
         chosen.statistics,
         network.image_size,
         chosen.scales,
     )
-    head = model.keras_head(Head.untrained(features.output_shape[-1]), 0.0)
+    head = image_model.keras_head(Head.untrained(features.output_shape[-1]), 0.0)
     ends, losses = [time.perf_counter()], []
 
-    def on_epoch(row: training.Row) -> None:
+    def on_epoch(row: loop.Row) -> None:
         ends.append(time.perf_counter())
         losses.append(row["train_loss"])
 
@@ -170,7 +163,7 @@ def fine_tune(images: Path, settings: params.Params, work: Path) -> dict[str, An
         on_epoch=on_epoch,
     )
     return {
-        "pictures": dataset.count(images, "train"),
+        "images": shards.count(images, "train"),
         "seconds": np.diff(ends).tolist(),
         "losses": losses,
     }

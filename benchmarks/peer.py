@@ -1,10 +1,10 @@
 """The peer: what one would write in plain Keras, well, and nothing of this project.
 
-    python -m benchmarks.peer recipe FOLDER    from pictures to test scores, the usual way
-    python -m benchmarks.peer predict FOLDER   embedding: `predict` over all pictures of a folder
+    python -m benchmarks.peer recipe FOLDER    from images to test scores, the usual way
+    python -m benchmarks.peer predict FOLDER   embedding: `predict` over all images of a folder
     python -m benchmarks.peer fit FOLDER       fine-tuning: `fit` on train, validated on valid
 
-FOLDER has {train,valid,test}/{real,fake}/ with picture files. Each prints its measurements as one
+FOLDER has {train,valid,test}/{real,fake}/ with image files. Each prints its measurements as one
 line of JSON, the last on standard output. Input comes from `image_dataset_from_directory`, which
 reads and decodes in parallel (AUTOTUNE), and is prefetched. It is not kept between epochs
 (`cache()`): the data set that this is about would take 84 GB as pixels, and reading again is what
@@ -29,9 +29,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", choices=["imagenet", "random"], default="imagenet")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--cache", action="store_true", help="recipe: keep decoded pictures")
+    parser.add_argument("--cache", action="store_true", help="recipe: keep decoded images")
     parser.add_argument("--size", type=int, default=224, help="predict, fit: side in pixels")
-    parser.add_argument("--batch", type=int, default=32, help="predict, fit: pictures")
+    parser.add_argument("--batch", type=int, default=32, help="predict, fit: images")
     parser.add_argument("--from-layer", default="all", help="fit: the first layer trained")
     parser.add_argument("--rate", type=float, default=1e-5, help="fit: learning rate")
     chosen = parser.parse_args()
@@ -61,7 +61,7 @@ def recipe(folder: Path, weights: str, epochs: int, cache: bool = False) -> dict
 
     keras.utils.set_random_seed(0)
     train, valid, test = (
-        pictures(folder / split, RECIPE_SIZE, RECIPE_BATCH, shuffled=split == "train")
+        image_files(folder / split, RECIPE_SIZE, RECIPE_BATCH, shuffled=split == "train")
         for split in ("train", "valid", "test")
     )
     labels = np.array([CLASSES.index(Path(path).parent.name) for path in test.file_paths])
@@ -92,7 +92,7 @@ def recipe(folder: Path, weights: str, epochs: int, cache: bool = False) -> dict
 
 
 def predict(folder: Path, weights: str, size: int, batch: int) -> dict[str, Any]:
-    """The network's mean-pooled last layer of every picture below `folder`: `pictures` and the
+    """The network's mean-pooled last layer of every image below `folder`: `images` and the
     `seconds` that they took, once the first batch had compiled everything."""
     import keras
     import tensorflow as tf
@@ -104,7 +104,7 @@ def predict(folder: Path, weights: str, size: int, batch: int) -> dict[str, Any]
     model.predict(found.take(1), verbose=0)
     start = time.perf_counter()
     features = model.predict(found, verbose=0)
-    return {"pictures": len(features), "seconds": time.perf_counter() - start}
+    return {"images": len(features), "seconds": time.perf_counter() - start}
 
 
 def fit(
@@ -115,14 +115,14 @@ def fit(
     Batch-norm is in inference mode and not trained, as Keras's guide to transfer learning has it.
 
     Returns:
-        `pictures` of train, `seconds` of each epoch, validation included, and its mean `losses`.
+        `images` of train, `seconds` of each epoch, validation included, and its mean `losses`.
     """
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(0)
-    train = pictures(folder / "train", size, batch, shuffled=True)
-    valid = pictures(folder / "valid", size, batch, shuffled=False)
+    train = image_files(folder / "train", size, batch, shuffled=True)
+    valid = image_files(folder / "valid", size, batch, shuffled=False)
     count = len(train.file_paths)
     base = mobilenet(weights, size)
     first = 0 if from_layer == "all" else [layer.name for layer in base.layers].index(from_layer)
@@ -145,13 +145,13 @@ def fit(
         verbose=0,
     )
     return {
-        "pictures": count,
+        "images": count,
         "seconds": np.diff(ends).tolist(),
         "losses": history.history["loss"],
     }
 
 
-def pictures(folder: Path, size: int, batch: int, *, shuffled: bool) -> Any:
+def image_files(folder: Path, size: int, batch: int, *, shuffled: bool) -> Any:
     """Batches of float32 pixels in [0, 255], resized to a square, with labels (fake = 1)."""
     import keras
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from deepfake.errors import PipelineError
+from deepfake.common.errors import PipelineError
 from tools import verify
 
 INTERVAL = 0.1  # seconds between samples

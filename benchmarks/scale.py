@@ -1,4 +1,4 @@
-"""140,000 pictures: time, memory and disk of each stage, and how they grow: `make scale`.
+"""140,000 images: time, memory and disk of each stage, and how they grow: `make scale`.
 
 For each size, a synthetic archive (`benchmarks/archive.py`) goes through the pipeline in a fresh
 clone of the last commit, step by step; what is done is kept in `benchmarks/scale.json`, and the
@@ -6,11 +6,11 @@ archive and the clone below `cache/scale/`, so that an interrupted run goes on.
 
 - `data`: `dvc repro baseline`, that is ingest, metadata and baseline.
 - `narrow`: the whole pipeline with the smallest network (width 0.35, 32 pixels, one layer), for
-  what every stage does once for each picture, decoding included.
+  what every stage does once for each image, decoding included.
 - `nothing`: `dvc repro` with nothing to do.
 - `wide`: `train` on synthetic embeddings of the default network's width, for two epochs.
-- `slice`: `embed` with the default parameters on some of the pictures; the full run's time is
-  extrapolated from two such slices, so that starting up is not counted for every picture.
+- `slice`: `embed` with the default parameters on some of the images; the full run's time is
+  extrapolated from two such slices, so that starting up is not counted for every image.
 """
 
 import argparse
@@ -27,9 +27,12 @@ import numpy as np
 import yaml
 
 from benchmarks import archive, harness, processes
-from deepfake import SPLITS, backbone, embedding, params, runtime
-from deepfake.errors import PipelineError, command
-from deepfake.files import read_json, write_json
+from deepfake import params
+from deepfake.common.errors import PipelineError, command
+from deepfake.common.files import read_json, write_json
+from deepfake.common.labels import SPLITS
+from deepfake.data import embeddings
+from deepfake.models import mobilenet_v2, pooling, tensorflow_setup
 from tools import verify
 from tools.shell import git
 
@@ -58,7 +61,7 @@ class Scale:
 
     @property
     def archive(self) -> Path:
-        return self.folder / "pictures.zip"
+        return self.folder / "images.zip"
 
     @property
     def clone(self) -> Path:
@@ -93,7 +96,7 @@ def wide(scale: Scale) -> Result:
     folder = scale.clone / "data/embeddings"
     width = _width(scale.clone / "params.yaml")
     for split in SPLITS:
-        labels = embedding.Embeddings.open(folder, split).labels
+        labels = embeddings.Embeddings.open(folder, split).labels
         _noise(folder / f"{split}.npy", labels, len(chosen.views), width)
     facts = read_json(folder / "features.json")
     write_json(folder / "features.json", facts | {"dimensions": width, "views": chosen.views})
@@ -104,14 +107,14 @@ def wide(scale: Scale) -> Result:
 
 
 def slices(scale: Scale) -> Result:
-    """Seconds a picture of `embed` with the default parameters."""
+    """Seconds an image of `embed` with the default parameters."""
     scale.change(*_defaults(), f"data.limit_per_class={scale.slice // 10}")
     few = scale.repro("embed")
     scale.change(f"data.limit_per_class={scale.slice // 2}")
     many = scale.repro("embed")
     seconds = many["embed"].seconds - few["embed"].seconds
     each = seconds / (2 * (scale.slice // 2 - scale.slice // 10))
-    return {"slice embed": _usage(many["embed"]) | {"pictures": scale.slice, "each": each}}
+    return {"slice embed": _usage(many["embed"]) | {"images": scale.slice, "each": each}}
 
 
 STEPS: dict[str, Callable[[Scale], Result]] = {
@@ -138,9 +141,9 @@ def _defaults() -> list[str]:
 def _width(path: Path) -> int:
     """Dimensions of the default features of the clone's network."""
     chosen = params.load(path)
-    runtime.start(seed=0, precision="float32")
-    model = backbone.mobilenet(chosen.backbone.alpha, None)
-    found = backbone.features(model, chosen.embed.layers, chosen.embed.statistics, 64)
+    tensorflow_setup.start(seed=0, precision="float32")
+    model = mobilenet_v2.mobilenet(chosen.backbone.alpha, None)
+    found = pooling.features(model, chosen.embed.layers, chosen.embed.statistics, 64)
     return int(found.output_shape[-1])
 
 
@@ -189,7 +192,7 @@ def _size(path: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make scale", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[14_000, 140_000])
-    parser.add_argument("--slice", type=int, default=1000, help="pictures that embed is timed on")
+    parser.add_argument("--slice", type=int, default=1000, help="images that embed is timed on")
     parser.add_argument("--until", choices=list(STEPS), default=list(STEPS)[-1], help="last step")
     chosen = parser.parse_args()
     steps = list(STEPS)[: list(STEPS).index(chosen.until) + 1]
@@ -200,7 +203,7 @@ def main() -> None:
         for step in steps:
             if step not in done:
                 prepare(scale, fresh=not done)
-                print(f"{size:,} pictures: {step} ...", flush=True)
+                print(f"{size:,} images: {step} ...", flush=True)
                 done[step] = STEPS[step](scale)
                 write_json(RESULTS, results)
         if done.keys() == STEPS.keys():
@@ -228,10 +231,10 @@ def prepare(scale: Scale, *, fresh: bool) -> None:
         free, needed = shutil.disk_usage(scale.folder).free, scale.size * BYTES_PER_PICTURE
         if free < needed:
             raise PipelineError(
-                f"{scale.size:,} pictures need about {needed / 1e9:.0f} GB in {scale.folder}, "
+                f"{scale.size:,} images need about {needed / 1e9:.0f} GB in {scale.folder}, "
                 f"which has {free / 1e9:.0f} GB free"
             )
-        print(f"{scale.size:,} pictures: writing the archive ...", flush=True)
+        print(f"{scale.size:,} images: writing the archive ...", flush=True)
         archive.write(scale.archive, scale.size)
     if fresh or not scale.clone.exists():
         shutil.rmtree(scale.clone, ignore_errors=True)
@@ -265,7 +268,7 @@ def table(sizes: dict[str, dict[str, Result]]) -> str:
     order = sorted(sizes, key=int)
     first, last = (measured(sizes[size]) for size in (order[0], order[-1]))
     heads = [f"{int(size):,}: time | memory (private) | written" for size in order]
-    lines = [f"| stage | {' | '.join(heads)} | time, a picture | memory | holds |"]
+    lines = [f"| stage | {' | '.join(heads)} | time, an image | memory | holds |"]
     lines.append("|---|" + "---:|" * (3 * len(order) + 2) + "---|")
     share = int(order[-1]) / int(order[0])
     for name in last:
@@ -306,7 +309,7 @@ def statements(sizes: dict[str, dict[str, Result]], cores: int) -> list[str]:
         seconds = steps["nothing"]["seconds"]
         verdict = "yes" if seconds <= MAX_SECONDS else "**no**"
         lines.append(
-            f"`dvc repro` with nothing to do at {int(size):,} pictures: {seconds:.2f} s "
+            f"`dvc repro` with nothing to do at {int(size):,} images: {seconds:.2f} s "
             f"(required ≤ {MAX_SECONDS:g} s: {verdict})."
         )
     if {"data", "slice", "narrow"} <= steps.keys():
@@ -315,14 +318,14 @@ def statements(sizes: dict[str, dict[str, Result]], cores: int) -> list[str]:
         twice = {"slice embed", "embed"} | ({"train"} if "wide train" in found else set())
         others = sum(usage["seconds"] for name, usage in found.items() if name not in twice)
         lines.append(
-            f"A full run at {int(size):,} pictures takes about {(embed + others) / 3600:.1f} h on "
-            f"{cores} cores: embed {embed / 3600:.1f} h, at {1 / each:.0f} pictures a second; "
+            f"A full run at {int(size):,} images takes about {(embed + others) / 3600:.1f} h on "
+            f"{cores} cores: embed {embed / 3600:.1f} h, at {1 / each:.0f} images a second; "
             f"everything else {others / 60:.0f} min (training for {WIDE_EPOCHS} epochs)."
         )
         floor = found["embed"]["seconds"]
         lines.append(
             "What a GPU leaves of embed is reading, decoding and resizing: "
-            f"{floor / 60:.1f} min on these cores, {int(size) / floor:.0f} pictures a second, as "
+            f"{floor / 60:.1f} min on these cores, {int(size) / floor:.0f} images a second, as "
             "measured with the smallest network. That is then the bottleneck."
         )
     return lines

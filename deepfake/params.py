@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from deepfake.errors import PipelineError
-from deepfake.views import VIEWS
+from deepfake.common.errors import PipelineError
+from deepfake.common.labels import VIEWS
 
 _T = TypeVar("_T")
 

@@ -8,9 +8,12 @@ and need neither.
 from pathlib import Path
 from typing import Any
 
-from deepfake import backbone, conversion, model, params, runtime, tracking
-from deepfake.errors import command
-from deepfake.files import replacing, sha256_file, write_json
+from deepfake import params
+from deepfake.common.errors import command
+from deepfake.common.files import replacing, sha256_file, write_json
+from deepfake.inference import openvino_export
+from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
+from deepfake.tracking.run import start_run
 
 WEIGHTS = Path("data/backbone/mobilenet_v2.weights.h5")
 FEATURES = Path("data/backbone/features.xml")  # OpenVINO's, with features.bin
@@ -21,9 +24,9 @@ UNTRAINED = Path("data/backbone/untrained.keras")  # the image model but for its
 def main() -> None:
     settings = params.load()
     wanted = settings.backbone.weights
-    with tracking.run(settings.tracking, stage="backbone", kind="data") as run:
-        runtime.start(seed=settings.seed, precision="float32")
-        network, weights = backbone.initial(wanted, settings.backbone.alpha)
+    with start_run(settings.tracking, stage="backbone", kind="data") as run:
+        tensorflow_setup.start(seed=settings.seed, precision="float32")
+        network, weights = mobilenet_v2.initial(wanted, settings.backbone.alpha)
         with replacing(WEIGHTS) as partial:
             network.save_weights(partial)
         facts = {
@@ -45,12 +48,12 @@ def main() -> None:
 def _write_features(network: Any, settings: params.Params) -> dict[str, Any]:
     """Write the features for both engines; returns their number, and how well the two agree."""
     chosen, size = settings.embed, settings.backbone.image_size
-    conversion.convert(network, chosen.layers, chosen.statistics, FEATURES)
-    features = backbone.features(network, chosen.layers, chosen.statistics, size, chosen.scales)
+    openvino_export.convert(network, chosen.layers, chosen.statistics, FEATURES)
+    features = pooling.features(network, chosen.layers, chosen.statistics, size, chosen.scales)
     dimensions = features.output_shape[-1]
-    model.save(model.untrained(features, dimensions, chosen.views, size), UNTRAINED)
-    of_any_size = backbone.features(network, chosen.layers, chosen.statistics, None)
-    agreement = conversion.agreement(of_any_size, FEATURES, settings.seed)
+    image_model.save(image_model.untrained(features, dimensions, chosen.views, size), UNTRAINED)
+    of_any_size = pooling.features(network, chosen.layers, chosen.statistics, None)
+    agreement = openvino_export.agreement(of_any_size, FEATURES, settings.seed)
     return {"dimensions": dimensions, "engine_agreement": agreement}
 
 

@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-from deepfake import baseline, beside, evaluation, figures, params, rows, tracking
-from deepfake.errors import command
+from deepfake import beside, params
+from deepfake.common.errors import command
+from deepfake.evaluation.results import EVALUATED, PACKAGES, write_results, write_table
+from deepfake.metadata import baseline
+from deepfake.reporting import figures
+from deepfake.tracking import experiment_rows
+from deepfake.tracking.run import start_run
 
 TABLES, MODEL, PLOTS = Path("data/metadata"), Path("data/models/baseline.joblib"), "plots/baseline"
 
@@ -12,17 +17,15 @@ TABLES, MODEL, PLOTS = Path("data/metadata"), Path("data/models/baseline.joblib"
 def main() -> None:
     settings = params.load()
     with (
-        tracking.run(settings.tracking, stage="baseline", kind="model", name="baseline") as run,
-        beside.prepared((*baseline.PACKAGES, *evaluation.PACKAGES)) as call,
+        start_run(settings.tracking, stage="baseline", kind="model", name="baseline") as run,
+        beside.prepared((*baseline.PACKAGES, *PACKAGES)) as call,
     ):
         run.ahead("mlflow.sklearn", *baseline.PACKAGES)
-        scored, coefficients = call(
-            baseline.train, TABLES, settings.baseline, MODEL, evaluation.EVALUATED
-        )
-        results = call(evaluation.write, "baseline", scored, settings.evaluate.threshold)
-        evaluation.write_table(f"{PLOTS}/coefficients.csv", coefficients)
+        scored, coefficients = call(baseline.train, TABLES, settings.baseline, MODEL, EVALUATED)
+        results = call(write_results, "baseline", scored, settings.evaluate.threshold)
+        write_table(f"{PLOTS}/coefficients.csv", coefficients)
         call(figures.coefficients, f"{PLOTS}/coefficients.png", coefficients)
-        rows.log_baseline(run, Path(), settings)
+        experiment_rows.log_baseline(run, Path(), settings)
     print(f"baseline: test ROC-AUC {results['test']['roc_auc']:.4f}")
 
 

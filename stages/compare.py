@@ -1,13 +1,17 @@
-"""Stage `compare`: both models side by side on the same test pictures, and the report."""
+"""Stage `compare`: both models side by side on the same test images, and the report."""
 
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from deepfake import beside, comparison, figures, params, report, rows, scores, tracking
-from deepfake.errors import command
-from deepfake.files import read_json, write_json, write_text
+from deepfake import beside, params
+from deepfake.common.errors import command
+from deepfake.common.files import read_json, write_json, write_text
+from deepfake.evaluation import comparison, predictions
+from deepfake.reporting import figures, report
+from deepfake.tracking import experiment_rows
+from deepfake.tracking.run import start_run
 
 
 @command
@@ -15,19 +19,19 @@ def main() -> None:
     settings = params.load()
     chosen = settings.compare
     with (
-        tracking.run(
+        start_run(
             settings.tracking,
             stage="compare",
             kind="data",
-            after=partial(rows.ensure, Path(), settings),
+            after=partial(experiment_rows.ensure, Path(), settings),
         ) as run,
         beside.prepared(figures.PACKAGES) as call,
     ):
         run.params({"compare": chosen.model_dump()})
         names = ("baseline", "image")
-        tables = {n: scores.read_predictions(f"data/predictions/{n}/test.csv") for n in names}
+        tables = {n: predictions.read_predictions(f"data/predictions/{n}/test.csv") for n in names}
         results = {n: read_json(f"metrics/{n}.json")["test"] for n in names}
-        interval = scores.bootstrap_difference(
+        interval = comparison.bootstrap_difference(
             tables["baseline"],
             tables["image"],
             samples=chosen.bootstrap_samples,

@@ -1,10 +1,16 @@
-"""Stage `embed`: the frozen network's feature statistics, once for every picture and view."""
+"""Stage `embed`: the frozen network's feature statistics, once for every image and view."""
 
 from pathlib import Path
 
-from deepfake import SPLITS, dataset, embedding, params, runtime, tracking
-from deepfake.errors import command
-from deepfake.files import read_json, write_json
+from deepfake import params
+from deepfake.common import environment
+from deepfake.common.errors import command
+from deepfake.common.files import read_json, write_json
+from deepfake.common.labels import SPLITS
+from deepfake.data import shards
+from deepfake.inference import embed, keras_engine
+from deepfake.models import tensorflow_setup
+from deepfake.tracking.run import start_run
 
 IMAGES, EMBEDDINGS = "data/images", "data/embeddings"
 WEIGHTS = Path("data/backbone/mobilenet_v2.weights.h5")
@@ -16,7 +22,7 @@ def main() -> None:
     settings = params.load()
     made = read_json("metrics/backbone.json")
     chosen, network = settings.embed, settings.backbone
-    with tracking.run(settings.tracking, stage="embed", kind="data") as run:
+    with start_run(settings.tracking, stage="embed", kind="data") as run:
         hardware, extract = _engine(settings)
         facts = {
             "weights": made["weights"],
@@ -31,8 +37,8 @@ def main() -> None:
         }
         run.params({"embed": chosen.model_dump(), "backbone": network.model_dump()})
         run.tags(hardware.record())
-        files = [WEIGHTS, FEATURES, *(path for s in SPLITS for path in dataset.shards(IMAGES, s))]
-        embedding.compute(
+        files = [WEIGHTS, FEATURES, *(path for s in SPLITS for path in shards.shards(IMAGES, s))]
+        embed.compute(
             IMAGES,
             EMBEDDINGS,
             extract,
@@ -49,26 +55,26 @@ def main() -> None:
     )
 
 
-def _engine(settings: params.Params) -> tuple[runtime.Hardware, embedding.Extract]:
+def _engine(settings: params.Params) -> tuple[tensorflow_setup.Hardware, embed.Extract]:
     """What computes the features, and the function that does."""
-    from deepfake import engine
+    from deepfake.inference import openvino_engine
 
     chosen, network = settings.embed, settings.backbone
-    if engine.chosen(chosen.engine, network.precision) == "openvino":
+    if openvino_engine.chosen(chosen.engine, network.precision) == "openvino":
         precision = "float32" if network.precision == "auto" else network.precision
-        hardware = runtime.Hardware("CPU", runtime.cores(), precision, "openvino")
-        return hardware, engine.extractor(
+        hardware = tensorflow_setup.Hardware("CPU", environment.cores(), precision, "openvino")
+        return hardware, openvino_engine.extractor(
             FEATURES,
             image_size=network.image_size,
             scales=chosen.scales,
             views=chosen.views,
             precision=precision,
         )
-    from deepfake import backbone
+    from deepfake.models import pooling
 
-    hardware = runtime.start(seed=settings.seed, precision=network.precision)
-    return hardware, embedding.keras_extractor(
-        backbone.saved_features(WEIGHTS, network, chosen, hardware.precision),
+    hardware = tensorflow_setup.start(seed=settings.seed, precision=network.precision)
+    return hardware, keras_engine.keras_extractor(
+        pooling.saved_features(WEIGHTS, network, chosen, hardware.precision),
         image_size=network.image_size,
         views=chosen.views,
         batch_size=chosen.batch_size,

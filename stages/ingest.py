@@ -1,12 +1,13 @@
-"""`ingest`: fetch a data set, check every picture, pack the original bytes into Parquet shards."""
+"""`ingest`: fetch a data set, check every image, pack the original bytes into Parquet shards."""
 
 import sys
 from typing import Any
 
-from deepfake import params, tracking
-from deepfake.errors import command
-from deepfake.ingest import ingest
+from deepfake import params
+from deepfake.common.errors import command
+from deepfake.ingest.ingest import ingest
 from deepfake.sources import open_source
+from deepfake.tracking.run import start_run
 
 IMAGES = "data/images"
 
@@ -15,7 +16,7 @@ IMAGES = "data/images"
 def main() -> None:
     settings = params.load()
     with (
-        tracking.run(settings.tracking, stage="ingest", kind="data") as run,
+        start_run(settings.tracking, stage="ingest", kind="data") as run,
         open_source(settings.data, settings.seed) as source,
     ):
         run.params({"seed": settings.seed, "data": settings.data.model_dump()})
@@ -34,7 +35,7 @@ def _numbers(report: dict[str, Any]) -> dict[str, Any]:
     """What the run shows of the report; all of it is among the run's files."""
     reasons, near = report["bad"]["reasons"], report["near_duplicates"]
     return {
-        "pictures": report["counts"],
+        "images": report["counts"],
         "bad": report["bad"]["count"],
         "bad_because": {reason.replace(" ", "_"): count for reason, count in reasons.items()},
         "near_duplicates": {split: near[split] for split in ("train", "valid")},

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deepfake import params
-from deepfake.errors import PipelineError
+from deepfake.common.errors import PipelineError
 
 SHIPPED = Path(__file__).resolve().parent.parent / "params.yaml"
 TEXT = SHIPPED.read_text(encoding="utf-8")

@@ -1,9 +1,10 @@
-"""What a folder or zip of pictures is, and the parameters to use it with: `make inspect DATA=…`."""
+"""What a folder or zip of images is, and the parameters to use it with: `make inspect DATA=…`."""
 
 import argparse
 
-from deepfake import inspection, params
-from deepfake.errors import command
+from deepfake import params
+from deepfake.common.errors import command
+from deepfake.ingest import inspection, inspection_page
 
 
 @command
@@ -11,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.inspection", description=__doc__)
     parser.add_argument("path", help="a directory or a zip")
     parser.add_argument(
-        "--limit", type=int, help="pictures of each class to look at; all of them by default"
+        "--limit", type=int, help="images of each class to look at; all of them by default"
     )
     arguments = parser.parse_args()
     settings = params.load()
@@ -19,7 +20,7 @@ def main() -> None:
         update={"limit_per_class": arguments.limit or settings.data.limit_per_class}
     )
     found = inspection.inspect(arguments.path, data, settings.seed)
-    print(inspection.text(found, data))
+    print(inspection_page.text(found, data))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 
-from deepfake.errors import PipelineError
+from deepfake.common.errors import PipelineError
 
 
 def git(*arguments: str) -> str:

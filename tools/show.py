@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from deepfake import params, tracking
-from deepfake.errors import PipelineError, command
-from deepfake.files import sha256_file
+from deepfake import params
+from deepfake.common.errors import PipelineError, command
+from deepfake.common.files import sha256_file
+from deepfake.tracking.run import find, required
 
 _SHOWN = (
     "row", "experiment", "current", "made_by", "git_revision", "git_dirty", "dvc_lock",
@@ -19,8 +20,8 @@ def main() -> None:
     if not path.is_file():
         raise PipelineError(f"{path} is not a file: name a model, such as data/models/image.keras")
     digest = sha256_file(path)
-    with tracking.required():
-        found = tracking.find(params.load().tracking, model_sha256=digest)
+    with required():
+        found = find(params.load().tracking, model_sha256=digest)
     print(f"{path}: SHA-256 {digest}")
     if not found:
         raise PipelineError("no run has this model; if DVC restored it, run `make sync`")

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepfake import params
-from deepfake.errors import PipelineError, command
+from deepfake.common.errors import PipelineError, command
 from tools import sync
 from tools.shell import dvc, git
 from tools.verify import assign

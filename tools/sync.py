@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from deepfake import SPLITS, lineage, params, rows, tracking
-from deepfake.errors import PipelineError, command
+from deepfake import params
+from deepfake.common.errors import PipelineError, command
+from deepfake.common.labels import SPLITS
+from deepfake.tracking import experiment_rows, lineage
+from deepfake.tracking.run import find, required, tidy
 from tools.shell import git
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
@@ -32,8 +35,8 @@ NEEDED = (
 @command
 def main() -> None:
     settings = params.load()
-    with tracking.required():
-        delivered = tracking.tidy(settings.tracking)
+    with required():
+        delivered = tidy(settings.tracking)
         written = [*_experiments(), *_workspace(settings)]
     print(f"delivered {delivered} runs that had been kept")
     for line in written:
@@ -69,7 +72,7 @@ def _experiments() -> Iterator[str]:
                 settings = params.load(root / "params.yaml")
                 if name not in _complete(settings, root):
                     _fetch(root, revision)
-                    for row in rows.ensure(root, settings, origin):
+                    for row in experiment_rows.ensure(root, settings, origin):
                         yield f"{name}: {row}"
             except (PipelineError, FileNotFoundError) as error:
                 # Made by other code, or its outputs are no longer in the cache.
@@ -97,17 +100,17 @@ def _workspace(settings: params.Params) -> Iterator[str]:
         if repository.status():
             print("the workspace is not as dvc.lock has it: run `dvc repro`", file=sys.stderr)
             return
-    for row in rows.ensure(Path(), settings):
+    for row in experiment_rows.ensure(Path(), settings):
         yield f"workspace: {row}"
 
 
 def _complete(settings: params.Params, root: Path) -> set[str]:
     """The experiments that have both rows of the outputs that `root/dvc.lock` tells of."""
     having = []
-    for name, stages in rows.ANCESTRY.items():
+    for name, stages in experiment_rows.ANCESTRY.items():
         digest = lineage.lock_digest(root, stages)
         wanted = {**lineage.place(), "row": name, "current": "true", "dvc_lock": str(digest)}
-        found = tracking.find(settings.tracking, **wanted)
+        found = find(settings.tracking, **wanted)
         having.append({row.tags["experiment"] for row in found})
     return set.intersection(*having)
 

@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from deepfake import params
-from deepfake.errors import PipelineError, command
-from deepfake.files import sha256_file
+from deepfake.common.errors import PipelineError, command
+from deepfake.common.files import sha256_file
 from tools.shell import git
 
 METRICS = ("metrics/baseline.json", "metrics/image.json", "metrics/comparison.json")

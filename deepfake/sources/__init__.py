@@ -1,4 +1,4 @@
-"""Where pictures come from: drawn by the project, downloaded from Kaggle, or a folder."""
+"""Where images come from: drawn by the project, downloaded from Kaggle, or a folder."""
 
 from deepfake.params import DataParams
 from deepfake.sources.base import Source

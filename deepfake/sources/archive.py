@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deepfake.errors import PipelineError
+from deepfake.common.errors import PipelineError
 from deepfake.params import ArchiveParams
 from deepfake.sources.base import Rejected, Unreadable
 from deepfake.sources.zips import Listed, Zip

@@ -1,4 +1,4 @@
-"""What `ingest` needs of a place that pictures come from."""
+"""What `ingest` needs of a place that images come from."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A picture that a source offers, not read yet.
+    """An image that a source offers, not read yet.
 
     Attributes:
         path: where it is within the source, with forward slashes; unique there.
@@ -33,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A picture that cannot be used, and why."""
+    """An image that cannot be used, and why."""
 
     path: str
     reason: str
@@ -44,10 +44,10 @@ class Offer:
     """Everything that a source holds.
 
     Attributes:
-        entries: the pictures, sorted by path.
-        rejected: pictures that are not safe or not possible to read.
+        entries: the images, sorted by path.
+        rejected: images that are not safe or not possible to read.
         left_out: how many files were passed over, by reason; nothing is wrong with those.
-        warnings: what the user should look at, though the pictures can be used.
+        warnings: what the user should look at, though the images can be used.
     """
 
     entries: list[Entry]
@@ -57,13 +57,13 @@ class Offer:
 
 
 class Source(AbstractContextManager["Source"], Protocol):
-    """A place that pictures come from; used as a context manager, closed at the end.
+    """A place that images come from; used as a context manager, closed at the end.
 
     A source writes the mapping from its own labels to fake = 1 once, in its own module.
     """
 
     def offer(self) -> Offer:
-        """List the pictures; raises PipelineError where layout or labels cannot be understood."""
+        """List the images; raises PipelineError where layout or labels cannot be understood."""
 
     def stated(self, entry: Entry) -> tuple[int, int]:
         """What is known of a file without reading it: its bytes and its CRC-32, 0 where that is not
@@ -73,7 +73,7 @@ class Source(AbstractContextManager["Source"], Protocol):
         """The file's bytes. Any number of threads may call this. Raises Unreadable."""
 
     def describe(self) -> dict[str, Any]:
-        """Where the pictures come from: `name`, `version`, `sha256` of the archive (or None), and
+        """Where the images come from: `name`, `version`, `sha256` of the archive (or None), and
         what else identifies them. The same from run to run."""
 
 

@@ -1,13 +1,13 @@
-"""Pictures in a directory or a zip, in class folders or named by a table."""
+"""Images in a directory or a zip, in class folders or named by a table."""
 
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deepfake import images
-from deepfake.errors import PipelineError
-from deepfake.files import sha256_file
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import sha256_file
+from deepfake.data import images
 from deepfake.params import ArchiveParams, CsvParams, FolderParams
 from deepfake.sources import layouts
 from deepfake.sources.archive import Archive
@@ -15,14 +15,14 @@ from deepfake.sources.base import Entry, Offer, Rejected, Unreadable, anchored
 
 
 class FolderSource:
-    """The pictures of an archive, split and labelled by folder names or a CSV in it.
+    """The images of an archive, split and labelled by folder names or a CSV in it.
 
     Args:
         path: a directory or a zip.
         shown: how messages and `describe` call it.
         names: which names mean real and which fake.
         limits: what a zip may hold.
-        table: the CSV that labels the pictures, or None: their folders do.
+        table: the CSV that labels the images, or None: their folders do.
         below: only files whose path has this folder (`a/b`) in it count; None: all.
         description: what `describe` returns, but for the archive's SHA-256; None: that of a folder.
         sha256: of the zip, where it is known already.
@@ -78,15 +78,15 @@ class FolderSource:
 
     def offer(self) -> Offer:
         inside = [path for path in self._archive.members if self._is_below(path)]
-        paths = [path for path in inside if layouts.is_picture(path)]
-        rejected = [item for item in self._archive.rejected if layouts.is_picture(item.path)]
+        paths = [path for path in inside if layouts.is_image(path)]
+        rejected = [item for item in self._archive.rejected if layouts.is_image(item.path)]
         if not paths:
-            raise PipelineError(self._no_pictures(rejected))
+            raise PipelineError(self._no_images(rejected))
         self._warnings = []
         places = self._places(paths)
         left_out = {
             "outside the data set's folder": len(self._archive.members) - len(inside),
-            "not a picture by its name": len(inside) - len(paths),
+            "not an image by its name": len(inside) - len(paths),
             "not named by the table": len(paths) - len(places),
         }
         left_out = {reason: number for reason, number in left_out.items() if number}
@@ -96,20 +96,20 @@ class FolderSource:
     def _is_below(self, path: str) -> bool:
         return self._below is None or f"/{self._below}/".lower() in f"/{path}".lower()
 
-    def _no_pictures(self, rejected: list[Rejected]) -> str:
+    def _no_images(self, rejected: list[Rejected]) -> str:
         below = f" below a folder {self._below}" if self._below else ""
         refused = f"; {len(rejected)} were refused, {rejected[0].reason}" if rejected else ""
         return (
-            f"no pictures found in {self._shown}{below}: {len(self._archive.members)} files, none "
+            f"no images found in {self._shown}{below}: {len(self._archive.members)} files, none "
             f"of them named {', '.join(images.SUFFIXES)}{refused}. Check the path."
         )
 
     def _places(self, paths: list[str]) -> dict[str, layouts.Place]:
-        """Split and label of each picture that is to be used."""
+        """Split and label of each image that is to be used."""
         places = {path: layouts.place(path, self._names) for path in paths}
         if self._table is not None and self._table.file is not None:
             places = self._by_table(places, self._table.file, self._table)
-        # One after the other: each of them is large where there are many pictures.
+        # One after the other: each of them is large where there are many images.
         layouts.require_labels(
             {path: spot.label for path, spot in places.items()}, self._names, self._shown
         )

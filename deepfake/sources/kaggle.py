@@ -23,10 +23,10 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from deepfake.errors import PipelineError
-from deepfake.files import sha256_file, write_text
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import sha256_file, write_text
+from deepfake.common.progress import shown
 from deepfake.params import ArchiveParams, FolderParams, KaggleParams
-from deepfake.progress import shown
 from deepfake.sources.archive import DAMAGED, Archive, NotAZip
 from deepfake.sources.base import Unreadable, anchored
 from deepfake.sources.folder import FolderSource
@@ -48,7 +48,7 @@ CREDENTIALS = (
     "Create an API token at https://www.kaggle.com/settings/api (Generate New Token) and put it "
     "into the environment variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token, or run "
     "`kaggle auth login`; an older ~/.kaggle/kaggle.json, or KAGGLE_USERNAME and KAGGLE_KEY, serve "
-    "as well. Without an account: data.source: sample draws its own pictures, and data.source: "
+    "as well. Without an account: data.source: sample draws its own images, and data.source: "
     "folder reads a directory or zip that you have."
 )
 

@@ -1,7 +1,7 @@
 """Turning paths and tables into split and class.
 
 Folder names are compared whole, whatever their case, and the deepest one that means something
-wins: `real_vs_fake/real-vs-fake/train/real/1.jpg` is a real picture of the training split.
+wins: `real_vs_fake/real-vs-fake/train/real/1.jpg` is a real image of the training split.
 """
 
 import csv
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
 
-from deepfake import FAKE, LABEL_NAMES, REAL, SPLITS
-from deepfake.errors import PipelineError
-from deepfake.images import SUFFIXES
+from deepfake.common.errors import PipelineError
+from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
+from deepfake.data.images import SUFFIXES
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -27,7 +27,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a path says of a picture; None where it says nothing."""
+    """What a path says of an image; None where it says nothing."""
 
     split: str | None
     label: int | None
@@ -48,8 +48,8 @@ class ClassNames:
         return self.labels.get(_plain(name))
 
 
-def is_picture(path: str) -> bool:
-    """Whether the name is that of a picture; what the file holds is another question."""
+def is_image(path: str) -> bool:
+    """Whether the name is that of an image; what the file holds is another question."""
     return path.lower().endswith(SUFFIXES)
 
 
@@ -66,7 +66,7 @@ def place(path: str, names: ClassNames) -> Place:
 
 @cache
 def _shared(split: str | None, label: int | None) -> Place:
-    """One object for all the pictures that are in the same place."""
+    """One object for all the images that are in the same place."""
     return Place(split, label)
 
 
@@ -99,31 +99,31 @@ def _place_of_folder(folder: str, names: ClassNames) -> Place:
 
 
 def complete_splits(splits: Mapping[str, str | None], where: str) -> bool:
-    """Whether the pictures come with splits: all of them or none.
+    """Whether the images come with splits: all of them or none.
 
     Args:
         splits: split (or None) of each path.
         where: the source, for the message.
 
     Raises:
-        PipelineError: some pictures are in a split and some are not.
+        PipelineError: some images are in a split and some are not.
     """
     without = [path for path, split in splits.items() if split is None]
     if not without or len(without) == len(splits):
         return not without
     raise PipelineError(
-        f"{where}: {len(without)} of {len(splits)} pictures are in none of the split folders "
+        f"{where}: {len(without)} of {len(splits)} images are in none of the split folders "
         f"({', '.join(SPLITS)} or a usual spelling), the others are: {_first(without)}. "
         "Move them into a split, or name a csv.split_column."
     )
 
 
 def require_labels(labels: Mapping[str, int | None], names: ClassNames, where: str) -> None:
-    """Raises PipelineError if a picture has no label, listing the first few."""
+    """Raises PipelineError if an image has no label, listing the first few."""
     without = [path for path, label in labels.items() if label is None]
     if without:
         raise PipelineError(
-            f"{where}: no class for {len(without)} of {len(labels)} pictures: {_first(without)}. "
+            f"{where}: no class for {len(without)} of {len(labels)} images: {_first(without)}. "
             f"Class folders are found by these names ({names.shown}); change data.folder.real and "
             "data.folder.fake, or name a table of labels in data.folder.csv.file."
         )
@@ -131,7 +131,7 @@ def require_labels(labels: Mapping[str, int | None], names: ClassNames, where: s
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table: the picture that it names, as written there, and what it says of it."""
+    """A row of the table: the image that it names, as written there, and what it says of it."""
 
     number: int
     name: str
@@ -202,11 +202,11 @@ def match_table(
 ) -> dict[str, Place]:
     """The place that the table gives each path it names.
 
-    A row names a picture by its path, by the end of its path (`test/fake/1.jpg` or `1.jpg`), or
+    A row names an image by its path, by the end of its path (`test/fake/1.jpg` or `1.jpg`), or
     by either without suffix, in any case.
 
     Raises:
-        PipelineError: rows that name no picture or several, unknown labels or splits, or two
+        PipelineError: rows that name no image or several, unknown labels or splits, or two
             rows that disagree.
     """
     by_stem = _by_stem(paths)
@@ -218,7 +218,7 @@ def match_table(
         split = SPLIT_NAMES.get(_plain(row.split)) if row.split is not None else None
         shown = f"line {row.number}: {row.name!r}"
         if len(candidates) != 1:
-            faults.append(f"{shown} names " + (_first(candidates) or "a picture that is not there"))
+            faults.append(f"{shown} names " + (_first(candidates) or "an image that is not there"))
         elif label is None:
             faults.append(f"{shown} has the label {row.label!r}")
         elif row.split is not None and split is None:
@@ -234,7 +234,7 @@ def match_table(
 
 
 def named(names: Iterable[str], paths: Iterable[str]) -> dict[str, str]:
-    """The path of each name that names exactly one picture, as rows of a table do."""
+    """The path of each name that names exactly one image, as rows of a table do."""
     by_stem = _by_stem(paths)
     candidates = {name: _candidates(name, by_stem) for name in names}
     return {name: found[0] for name, found in candidates.items() if len(found) == 1}
@@ -249,7 +249,7 @@ def _by_stem(paths: Iterable[str]) -> dict[str, list[str]]:
 
 def _candidates(name: str, by_stem: Mapping[str, list[str]]) -> list[str]:
     wanted = _plain(name.replace("\\", "/")).removeprefix("./").lstrip("/")
-    bare = not is_picture(wanted)
+    bare = not is_image(wanted)
     candidates = by_stem.get(_stem(wanted), [])
     matching = [path for path in candidates if _ends_with(path, wanted, bare)]
     exact = [path for path in matching if _plain(path) == wanted]
@@ -263,9 +263,9 @@ def _ends_with(path: str, wanted: str, bare: bool) -> bool:
 
 
 def _stem(plain: str) -> str:
-    """The last part of a path, without a picture's suffix."""
+    """The last part of a path, without an image's suffix."""
     name = plain.rsplit("/", 1)[-1]
-    return name[: name.rindex(".")] if is_picture(name) else name
+    return name[: name.rindex(".")] if is_image(name) else name
 
 
 def oddities(
@@ -275,13 +275,13 @@ def oddities(
     odd: list[str] = []
     if len(rows) > len(found):
         odd.append(
-            f"{where}: {len(rows) - len(found)} of {len(rows)} rows name a picture that an earlier "
+            f"{where}: {len(rows) - len(found)} of {len(rows)} rows name an image that an earlier "
             "row names as well, with the same label and split"
         )
     unnamed = [path for path in paths if path not in found]
     if unnamed:
         odd.append(
-            f"{where}: no row names {len(unnamed)} of {len(unnamed) + len(found)} pictures, which "
+            f"{where}: no row names {len(unnamed)} of {len(unnamed) + len(found)} images, which "
             f"are left out: {_first(unnamed)}"
         )
     return odd

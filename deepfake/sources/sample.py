@@ -8,9 +8,10 @@ from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
-from deepfake import LABEL_NAMES, SPLITS, portraits
+from deepfake.common.environment import cores
+from deepfake.common.labels import LABEL_NAMES, SPLITS
 from deepfake.params import SampleParams
-from deepfake.runtime import cores
+from deepfake.sources import portraits
 from deepfake.sources.base import Entry, Offer
 
 ROOT = "real_vs_fake/real-vs-fake"
@@ -19,7 +20,7 @@ _SPLIT_STRIDE = 10_000_000
 
 
 class SampleSource:
-    """Pictures by `portraits.render`, in one process a processor; `read` is for threads."""
+    """Images by `portraits.render`, in one process a processor; `read` is for threads."""
 
     def __init__(self, params: SampleParams, seed: int) -> None:
         self._params = params

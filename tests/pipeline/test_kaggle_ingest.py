@@ -7,21 +7,30 @@ from pathlib import Path
 
 import psutil
 import pytest
-from kaggle_server import DOWNLOAD, FILES, SECRETS, TOKEN, VARIABLES, Fault, KaggleServer
-from making import content, split_files, zip_bytes
+
+from tests.support.kaggle_server import (
+    DOWNLOAD,
+    FILES,
+    SECRETS,
+    TOKEN,
+    VARIABLES,
+    Fault,
+    KaggleServer,
+)
+from tests.support.making import content, split_files, zip_bytes
 
 from .test_queue import wait
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 KAGGLE = ["-S", "data.source=kaggle", "-S", "data.max_bad_fraction=0.5", "-S"]
 # The stage is run by DVC as ever; this points the client at the server of the test.
 POINT = f"""
 import os, sys
 if "stages.ingest" in sys.orig_argv:
-    sys.path.append({str(TESTS)!r})
-    import kaggle_server
+    sys.path.append({str(ROOT)!r})
+    from tests.support import kaggle_server
     kaggle_server.point_at(os.environ["SERVER_OF_THE_TEST"])
 """
 SPOILT = {

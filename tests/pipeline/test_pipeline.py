@@ -52,7 +52,7 @@ def test_metrics_have_the_names_and_ranges_promised(built):
             assert all(0 <= values[name] <= 1 for name in names if name != "log_loss")
 
 
-def test_both_models_are_scored_on_the_same_pictures(built):
+def test_both_models_are_scored_on_the_same_images(built):
     for split in ("valid", "test"):
         tables = [
             pd.read_csv(built.path / f"data/{place}/{split}.csv")
@@ -190,16 +190,16 @@ def test_unusable_parameter_is_refused_without_a_traceback(built, change, said):
     built.run("git", "checkout", "-q", ".")
 
 
-def test_folder_of_pictures_runs_through(built):
-    """A folder of class folders without splits, made from the sample's own pictures."""
-    from deepfake import dataset
+def test_folder_of_images_runs_through(built):
+    """A folder of class folders without splits, made from the sample's own images."""
+    from deepfake.data import shards
 
     for split in ("train", "valid", "test"):
-        for picture in dataset.pictures(built.path / "data/images", split):
-            name = "Deepfakes" if picture.label else "Real"
-            folder = built.path / "pictures" / name
+        for image_file in shards.image_files(built.path / "data/images", split):
+            name = "Deepfakes" if image_file.label else "Real"
+            folder = built.path / "images" / name
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{picture.image_id}.jpg").write_bytes(picture.data)
+            (folder / f"{image_file.image_id}.jpg").write_bytes(image_file.data)
     built.run("dvc", "exp", "run", "-n", "folder", "-S", "data.source=folder")
     counts = read(built, "metrics/data.json")["counts"]
     assert sum(split["real"] for split in counts.values()) == 40

@@ -1,0 +1,53 @@
+"""TODO of evaluation.predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import replacing
+
+SCORE_DIGITS = 6
+
+_COLUMNS = {"image_id": "str", "label": "int8", "score": "float64"}
+
+
+def predictions(image_ids: list[str], labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+    """The table of predictions, scores rounded to `SCORE_DIGITS` as they are in the file.
+
+    Raises:
+        PipelineError: a score is not in [0, 1].
+    """
+    table = pd.DataFrame(
+        {
+            "image_id": image_ids,
+            "label": np.asarray(labels, dtype="int8"),
+            "score": np.round(np.asarray(scores, dtype="float64"), SCORE_DIGITS),
+        }
+    )
+    return _checked(table, "predictions")
+
+
+def write_predictions(path: Path | str, table: pd.DataFrame) -> None:
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, float_format=f"%.{SCORE_DIGITS}f", lineterminator="\n")
+
+
+def read_predictions(path: Path | str) -> pd.DataFrame:
+    """Read a table of predictions; raises as `predictions` does."""
+    table = pd.read_csv(
+        path, dtype=_COLUMNS, keep_default_na=False, na_values={"score": ["", "nan"]}
+    )
+    return _checked(table, str(path))
+
+
+def _checked(table: pd.DataFrame, origin: str) -> pd.DataFrame:
+    bad = ~table["score"].between(0, 1)
+    if bad.any():
+        row = table[bad].iloc[0]
+        raise PipelineError(
+            f"{origin}: {int(bad.sum())} scores outside [0, 1], "
+            f"the first {row['score']} for image {row['image_id']}: the model diverged"
+        )
+    return table

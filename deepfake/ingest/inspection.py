@@ -1,0 +1,218 @@
+"""What a folder or zip is, before anything runs: layout, labels, counts, duplicates, and what the
+files give away; and the parameters to use it with."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from deepfake.common.errors import PipelineError
+from deepfake.common.labels import FAKE, REAL
+from deepfake.common.progress import shown
+from deepfake.data.shards import ImageFile
+from deepfake.ingest.ingest import read_all
+from deepfake.ingest.near_duplicates import Looks
+from deepfake.ingest.planning import Plan, make_plan
+from deepfake.metadata.table import CATEGORICAL, FEATURES, FLAGS, NUMERIC, metadata_row
+from deepfake.params import CsvParams, DataParams, FolderParams
+from deepfake.sources import layouts
+from deepfake.sources.archive import Archive
+from deepfake.sources.base import Offer, Rejected, Unreadable, anchored
+from deepfake.sources.folder import FolderSource, open_folder
+
+# A single fact about the files that is farther from a ROC-AUC of 0.5 than this is worth a warning.
+TELLING = 0.1
+
+
+@dataclass
+class Table:
+    """A CSV in the archive.
+
+    Attributes:
+        path_column: the one whose values name images; None: none does.
+        labels: by column of two values, what each means, as far as the names of
+            `data.folder.real` and `data.folder.fake`, or the class folders, tell.
+    """
+
+    file: str
+    rows: int
+    path_column: str | None
+    labels: dict[str, dict[str, int | None]]
+
+
+@dataclass
+class Inspection:
+    """What was found; `folder` holds the parameters with which it can be read, if it can.
+
+    Attributes:
+        files, bytes: of the whole archive.
+        tables: the CSVs in it.
+        fault: what stands against using it.
+        offer: images with label and split; None where these cannot be told.
+        plan: what `ingest` would write.
+        facts: a row an image, with the columns `label` and those of `FEATURES`.
+        near: pairs of near-duplicates across splits, as `Looks.near_duplicates` has them.
+    """
+
+    path: str
+    files: int
+    bytes: int
+    tables: list[Table]
+    folders: Counter[str]
+    folder: FolderParams | None = None
+    fault: str | None = None
+    offer: Offer | None = None
+    plan: Plan | None = None
+    rejected: list[Rejected] = field(default_factory=list)
+    facts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    near: list[dict[str, Any]] = field(default_factory=list)
+
+
+def inspect(path: str, params: DataParams, seed: int) -> Inspection:
+    """Look at a folder or a zip and read every image in it; nothing is written.
+
+    Args:
+        path: as for `data.folder.path`.
+        params: limits, names of classes, `limit_per_class`; a table is looked for if the class
+            folders do not tell.
+
+    Raises:
+        PipelineError: it is not there, or no zip.
+    """
+    given = params.folder.model_copy(update={"path": path})
+    with Archive(anchored(path), params.archive) as archive:
+        paths = [name for name in archive.members if layouts.is_image(name)]
+        found = Inspection(
+            path=path,
+            files=len(archive.members),
+            bytes=archive.members.bytes,
+            tables=_tables(archive, paths, given, params.archive.max_files),
+            folders=Counter(name for path in paths for name in PurePosixPath(path).parts[:-1]),
+        )
+    for folder in [given, *_by_tables(given, found.tables)]:
+        try:
+            with open_folder(folder, params.archive) as source:
+                found.offer = source.offer()
+                found.folder, found.fault = folder, None
+                _read(source, found, params.model_copy(update={"folder": folder}), seed)
+            return found
+        except PipelineError as error:
+            found.fault = found.fault or str(error)
+            if found.folder is not None:
+                return found
+    return found
+
+
+def _read(source: FolderSource, found: Inspection, params: DataParams, seed: int) -> None:
+    found.plan = make_plan(source, params, seed)
+    found.rejected = list(found.plan.rejected)
+    looks = Looks()
+    rows: list[tuple[Any, ...]] = []
+    results = read_all(source, found.plan.placed)
+    for entry, result, look in shown(results, len(found.plan.placed), "inspect", "images"):
+        if isinstance(result, ImageFile):
+            looks.add(entry, look)
+            row = metadata_row(result)
+            rows.append((result.label, *(row[name] for name in FEATURES)))
+        else:
+            found.rejected.append(result)
+    found.facts = pd.DataFrame(rows, columns=["label", *FEATURES])
+    found.near = looks.near_duplicates(params.near_duplicates.max_distance)
+
+
+def _tables(archive: Archive, paths: list[str], folder: FolderParams, max_rows: int) -> list[Table]:
+    names = layouts.ClassNames(folder.real, folder.fake)
+    tables: list[Table] = []
+    for file in archive.members:
+        if not file.lower().endswith(".csv"):
+            continue
+        try:
+            lines = [line for _, line in layouts.read_csv(archive.read(file), file, max_rows)]
+        except (PipelineError, Unreadable):
+            continue
+        if lines:
+            tables.append(_table(file, lines[0], [row for row in lines[1:] if row], paths, names))
+    return tables
+
+
+def _table(
+    file: str, header: list[str], rows: list[list[str]], paths: list[str], names: layouts.ClassNames
+) -> Table:
+    columns = {
+        name: [row[i] if i < len(row) else "" for row in rows] for i, name in enumerate(header)
+    }
+    matches = {
+        column: layouts.named(set(values), paths) for column, values in columns.items() if column
+    }
+    # Of columns that match alike, one of a usual name.
+    best = max(matches, key=lambda column: (len(matches[column]), column == "path"), default=None)
+    if best is None or not matches[best]:
+        return Table(file, len(rows), None, {})
+    folders = [
+        layouts.place(matches[best][name], names).label if name in matches[best] else None
+        for name in columns[best]
+    ]
+    labels = {
+        column: {value: _meaning(value, values, folders, names) for value in sorted(set(values))}
+        for column, values in columns.items()
+        if column != best and len(set(values)) == 2
+    }
+    return Table(file, len(rows), best, labels)
+
+
+def _meaning(
+    value: str, values: list[str], folders: list[int | None], names: layouts.ClassNames
+) -> int | None:
+    """What a value of a column means: by its name, or by the folders of the rows that have it."""
+    meant = {label for cell, label in zip(values, folders, strict=True) if cell == value}
+    folder = meant.pop() if len(meant) == 1 else None
+    return folder if names.label(value) is None else names.label(value)
+
+
+def _by_tables(folder: FolderParams, tables: list[Table]) -> list[FolderParams]:
+    """Parameters that read the labels from a table; from those with names for both classes."""
+    names = layouts.ClassNames(folder.real, folder.fake)
+    return [
+        folder.model_copy(
+            update={
+                "csv": CsvParams(
+                    file=table.file,
+                    path_column=table.path_column,
+                    label_column=column,
+                    split_column=None,
+                )
+            }
+        )
+        for table in tables
+        if table.path_column is not None
+        for column, values in table.labels.items()
+        if {names.label(value) for value in values} == {REAL, FAKE}
+    ]
+
+
+def differences(facts: pd.DataFrame) -> list[tuple[str, float]]:
+    """How well each single fact about the files tells fakes from reals.
+
+    Args:
+        facts: the columns `label` and `FEATURES`.
+
+    Returns:
+        Feature (or `feature=value`) and its ROC-AUC, above 0.5 where fakes have more of it; the
+        most telling first.
+    """
+    if facts["label"].nunique() < 2:
+        return []
+    columns = {name: facts[name].astype("float64") for name in NUMERIC}
+    columns |= {name: facts[name].astype("float64") for name in FLAGS}
+    for name in CATEGORICAL:
+        for value in sorted(facts[name].unique()):
+            columns[f"{name}={value}"] = (facts[name] == value).astype("float64")
+    found: list[tuple[str, float]] = []
+    for name, values in columns.items():
+        known = values.notna()
+        if values[known].nunique() > 1 and facts["label"][known].nunique() == 2:
+            found.append((name, float(roc_auc_score(facts["label"][known], values[known]))))
+    return sorted(found, key=lambda item: -abs(item[1] - 0.5))

@@ -1,0 +1,42 @@
+"""The ways in which an image is shown to the network: the eight symmetries of a square.
+
+Traces of manipulation are texture, which looks much the same from every side, while what ImageNet's
+weights make of it is not: each view is more to learn from, and scores averaged over the views
+err less.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Whether rows and columns are exchanged, then whether the rows and the columns are reversed.
+_SYMMETRIES = {
+    "original": (False, False, False),
+    "mirrored": (False, False, True),  # left and right exchanged
+    "flipped": (False, True, False),  # upside down, by reflection
+    "turned": (False, True, True),  # by 180 degrees
+    "transposed": (True, False, False),  # reflected at the diagonal from the upper left
+    "rotated_right": (True, False, True),  # by 90 degrees, clockwise
+    "rotated_left": (True, True, False),  # by 90 degrees, anticlockwise
+    "transversed": (True, True, True),  # reflected at the other diagonal
+}
+
+
+def seen(pixels: Any, view: str) -> Any:
+    """Square images (batch, size, size, channels) in one of `VIEWS`, of the same shape."""
+    from keras import ops
+
+    exchanged, rows, columns = _SYMMETRIES[view]
+    if exchanged:
+        pixels = ops.transpose(pixels, (0, 2, 1, 3))
+    reversed_axes = [axis for axis, reverse in ((1, rows), (2, columns)) if reverse]
+    return ops.flip(pixels, axis=reversed_axes) if reversed_axes else pixels
+
+
+def shown(pixels: NDArray[Any], view: str) -> NDArray[Any]:
+    """One square image (size, size, channels) in one of `VIEWS`, as `seen`."""
+    exchanged, rows, columns = _SYMMETRIES[view]
+    if exchanged:
+        pixels = np.swapaxes(pixels, 0, 1)
+    return pixels[:: -1 if rows else 1, :: -1 if columns else 1]

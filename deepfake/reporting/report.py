@@ -1,0 +1,114 @@
+"""The report: what was measured, on what, with both models side by side, as Markdown."""
+
+from typing import Any
+
+import yaml
+
+from deepfake.common.labels import SPLITS
+from deepfake.evaluation.comparison import LOSSES, of_chance
+
+_SAMPLE_NOTE = (
+    "> The images are the embedded sample: portraits drawn by this project. It is a test card "
+    "that shows that everything works. What the models reach on it says nothing about "
+    "photographs."
+)
+
+
+def markdown(
+    *,
+    verdict: str,
+    data: dict[str, Any],
+    backbone: dict[str, Any],
+    training: dict[str, Any],
+    comparison: dict[str, Any],
+    params: dict[str, Any],
+) -> str:
+    """The whole report; arguments as in the JSON files of `metrics/` and in `params.yaml`."""
+    parts = ["# Real faces or deepfakes: the report", verdict]
+    if data["source"]["name"] == "sample":
+        parts.append(_SAMPLE_NOTE)
+    parts += [
+        "## Both models on the test images",
+        _comparison_table(comparison),
+        _baseline_sentence(data, comparison),
+        "![ROC curves of both models](plots/comparison/roc.png)",
+        "## Data",
+        _data_table(data),
+        _bad_sentence(data),
+        "## Image model",
+        _model_lines(backbone, training),
+        "![Training of the image model](plots/image/history.png)",
+        "![Test images by the image model](plots/image/confusion.png)",
+        "## Metadata baseline",
+        "![What the baseline goes by](plots/baseline/coefficients.png)",
+        "## Parameters",
+        _parameters(params),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _parameters(params: dict[str, Any]) -> str:
+    """All parameters that a result can depend on; of the sources, those of the one in use."""
+    sources = {"sample", "kaggle", "folder"} - {params["data"]["source"]}
+    used = {name: section for name, section in params.items() if name != "tracking"}
+    used["data"] = {name: value for name, value in used["data"].items() if name not in sources}
+    return f"```yaml\n{yaml.safe_dump(used, sort_keys=False, width=100)}```"
+
+
+def _comparison_table(comparison: dict[str, Any]) -> str:
+    rows = ["| metric | baseline | image | better is |", "|---|---:|---:|---|"]
+    for name, values in comparison["test"].items():
+        direction = "lower" if name in LOSSES else "higher"
+        rows.append(f"| {name} | {values['baseline']:.4f} | {values['image']:.4f} | {direction} |")
+    return "\n".join(rows)
+
+
+def _baseline_sentence(data: dict[str, Any], comparison: dict[str, Any]) -> str:
+    counts = data["counts"]["test"]
+    auc = comparison["test"]["roc_auc"]["baseline"]
+    return (
+        f"The baseline, which sees the files' metadata and no pixel, has a test ROC-AUC of "
+        f"{auc:.3f}: {of_chance(auc, counts['real'], counts['fake'])}."
+    )
+
+
+def _data_table(data: dict[str, Any]) -> str:
+    source = ", ".join(f"{key} {value}" for key, value in data["source"].items() if value)
+    rows = [f"Source: {source}.", "", "| split | real | fake |", "|---|---:|---:|"]
+    for split in SPLITS:
+        counts = data["counts"][split]
+        rows.append(f"| {split} | {counts['real']:,} | {counts['fake']:,} |")
+    return "\n".join(rows)
+
+
+def _bad_sentence(data: dict[str, Any]) -> str:
+    bad = data["bad"]
+    if not bad["count"]:
+        return "Every image of the source could be read."
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in bad["reasons"].items())
+    return f"Left out as unusable: {bad['count']} images ({reasons})."
+
+
+def _model_lines(backbone: dict[str, Any], training: dict[str, Any]) -> str:
+    tuned = training["fine_tune"]
+    lines = [
+        f"- MobileNetV2, alpha {backbone['alpha']}, with **{backbone['weights']} weights**, "
+        f"{training['dimensions']:,} feature statistics a view, precision "
+        f"{training['precision']}.",
+        f"- Head: {training['head']['epochs']} epochs, best after "
+        f"{training['head']['best_epoch']}, validation ROC-AUC "
+        f"{training['head']['valid_roc_auc']:.4f}.",
+    ]
+    if not tuned["epochs"]:
+        lines.append("- Fine-tuning: none.")
+    elif tuned["kept"]:
+        lines.append(
+            f"- Fine-tuning: {tuned['epochs']} epochs, best after {tuned['best_epoch']}, "
+            f"validation ROC-AUC {tuned['valid_roc_auc']:.4f}."
+        )
+    else:
+        lines.append(
+            f"- Fine-tuning: {tuned['epochs']} epochs, none better on `valid` than the head on "
+            "the frozen network, which was kept."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""Training of the image model in two phases: the head on embeddings, then the network on images.
+
+Both phases are one loop: epochs with a learning-rate schedule, stopping early, keeping the
+weights that were best on `valid`, and able to continue where a killed run stopped. Every random
+choice follows from (seed, phase, epoch), so that a continued run ends with the same weights as
+an undisturbed one.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import replacing
+from deepfake.evaluation import metrics
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "phase",
+    "learning_rate",
+    "train_loss",
+    "train_roc_auc",
+    "valid_loss",
+    "valid_roc_auc",
+)
+_CHECKPOINT_SECONDS = 5.0
+
+Row = dict[str, Any]
+
+
+def balanced(labels: np.ndarray, class_weight: str) -> np.ndarray:
+    """The weight of each class in the loss, (2,) float32, as scikit-learn's `balanced`."""
+    counts = np.bincount(labels, minlength=2)
+    if class_weight == "none":
+        return np.ones(2, dtype="float32")
+    return (len(labels) / (2 * np.maximum(counts, 1))).astype("float32")
+
+
+def scheduled(rate: float, schedule: str, epoch: int, epochs: int) -> float:
+    """The learning rate of `epoch` (from 0): constant, or half a cosine down to nearly 0
+    (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
+    if schedule == "constant":
+        return rate
+    return rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def measured(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+    """Log loss and ROC-AUC of logits; raises `PipelineError` where training diverged."""
+    if not np.isfinite(logits).all():
+        raise PipelineError("training diverged: the loss is no longer finite; lower learning_rate")
+    signed = np.where(labels > 0, -1, 1) * logits.astype("float64")
+    return float(np.logaddexp(0, signed).mean()), metrics.roc_auc(labels, logits)
+
+
+@dataclass
+class Phase:
+    """What the loop needs to know of a phase.
+
+    `run_epoch(epoch, rate)` trains and returns (labels, logits) of the epoch's own examples;
+    `validate()` returns (labels, logits) of `valid`; `variables` are all that training changes,
+    `weights` those of them that make the model.
+    """
+
+    name: str
+    epochs: int
+    patience: int
+    learning_rate: float
+    schedule: str
+    run_epoch: Callable[[int, float], tuple[np.ndarray, np.ndarray]]
+    validate: Callable[[], tuple[np.ndarray, np.ndarray]]
+    variables: Sequence[Any]
+    weights: Sequence[Any]
+
+
+@dataclass
+class State:
+    """Where the loop stands after `len(history)` epochs."""
+
+    history: list[Row]
+    best: list[np.ndarray]
+    best_roc_auc: float
+    best_epoch: int
+
+
+def run(
+    phase: Phase, checkpoint: Path, on_epoch: Callable[[Row], None], start_roc_auc: float = -1.0
+) -> State:
+    """Train a phase and put its best weights in place.
+
+    `start_roc_auc` is what `weights` reach on `valid` as they are: they are kept, as epoch 0,
+    unless an epoch does better. `on_epoch` is given each row of the history.
+    """
+    state = State([], [w.numpy() for w in phase.weights], start_roc_auc, 0)
+    if checkpoint.exists():
+        state = _resume(phase, checkpoint)
+        print(f"{phase.name}: continuing after epoch {len(state.history)}", flush=True)
+        for row in state.history:
+            on_epoch(row)
+    saved = time.monotonic()
+    while len(state.history) < phase.epochs:
+        epoch = len(state.history)
+        if epoch - state.best_epoch >= phase.patience:
+            break
+        _one_epoch(phase, epoch, state)
+        on_epoch(state.history[-1])
+        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            _save(phase, checkpoint, state)
+            saved = time.monotonic()
+    for weight, value in zip(phase.weights, state.best, strict=True):
+        weight.assign(value)
+    return state
+
+
+def _one_epoch(phase: Phase, epoch: int, state: State) -> None:
+    rate = scheduled(phase.learning_rate, phase.schedule, epoch, phase.epochs)
+    train_loss, train_roc_auc = measured(*phase.run_epoch(epoch, rate))
+    valid_loss, valid_roc_auc = measured(*phase.validate())
+    state.history.append(
+        {
+            "epoch": epoch + 1,
+            "phase": phase.name,
+            "learning_rate": rate,
+            "train_loss": train_loss,
+            "train_roc_auc": train_roc_auc,
+            "valid_loss": valid_loss,
+            "valid_roc_auc": valid_roc_auc,
+        }
+    )
+    if valid_roc_auc > state.best_roc_auc:
+        state.best = [weight.numpy() for weight in phase.weights]
+        state.best_roc_auc, state.best_epoch = valid_roc_auc, epoch + 1
+
+
+def _save(phase: Phase, checkpoint: Path, state: State) -> None:
+    arrays = {f"variable_{i}": v.numpy() for i, v in enumerate(phase.variables)}
+    arrays |= {f"best_{i}": value for i, value in enumerate(state.best)}
+    facts = {
+        "history": state.history,
+        "best_roc_auc": state.best_roc_auc,
+        "best_epoch": state.best_epoch,
+    }
+    with replacing(checkpoint) as partial:
+        np.savez(partial, facts=np.array(json.dumps(facts)), **arrays)
+
+
+def _resume(phase: Phase, checkpoint: Path) -> State:
+    with np.load(checkpoint) as saved:
+        for index, variable in enumerate(phase.variables):
+            variable.assign(saved[f"variable_{index}"])
+        best = [saved[f"best_{index}"] for index in range(len(phase.weights))]
+        facts = json.loads(str(saved["facts"]))
+    return State(facts["history"], best, facts["best_roc_auc"], facts["best_epoch"])
+
+
+def reseed(network: Any, seed: int, epoch: int) -> None:
+    """Give every dropout layer the random state of this epoch, whatever ran before."""
+    for layer in network._flatten_layers():
+        if hasattr(layer, "seed_generator"):
+            layer.seed_generator.state.assign([seed & 0x7FFFFFFF, epoch])

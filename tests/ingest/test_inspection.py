@@ -1,0 +1,220 @@
+"""What is told of a folder or zip before anything runs."""
+
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
+
+from deepfake.common.errors import PipelineError
+from deepfake.ingest import inspection, inspection_page
+from deepfake.params import DataParams
+from deepfake.sources import portraits
+from tests.support.making import (
+    content,
+    encoded,
+    image_file,
+    noise,
+    run,
+    settings,
+    split_files,
+    write,
+    zipped,
+)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+needs_shared = pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason=f"the test data in {SHARED} is not on this machine"
+)
+
+
+def page(path: Path, params: DataParams | None = None) -> dict[str, list[str]]:
+    """The lines of the page, by the words in its margin."""
+    params = params or settings()
+    lines: dict[str, list[str]] = {}
+    name = ""
+    for line in inspection_page.text(inspection.inspect(str(path), params, 1), params).splitlines():
+        name = line[:11].strip() or name
+        lines.setdefault(name, []).append(line[12:])
+    return lines
+
+
+def overrides(page: dict[str, list[str]]) -> dict[str, str]:
+    """The parameters of the command that is recommended, as DVC reads them."""
+    words = shlex.split(page["use"][0])
+    assert words[:4] == ["dvc", "exp", "run", "-n"]
+    parsed = OverridesParser.create().parse_overrides([w for w in words[5:] if w != "-S"])
+    return {item.key_or_group: str(item.value()) for item in parsed}
+
+
+def test_class_folders_in_split_folders(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "my faces.zip", {**split_files(), "notes.txt": b"x"})
+    found = page(path)
+    assert found["source"] == [f"{path}: 25 files, 0.0 MB"]
+    assert found["layout"] == ["class folders in split folders"]
+    assert found["labels"] == ["fake = 1: folder fake", "real = 0: folder real"]
+    assert [line.split() for line in found["counts"]] == [
+        [split, "4", "real", "4", "fake"] for split in ("train", "valid", "test")
+    ]
+    assert found["left out"] == ["1 not an image by its name"]
+    assert found["sizes"][:2] == ["PNG RGB 24", "1 sizes in pixels: 24 x 24 (24)"]
+    assert found["unusable"] == ["none"]
+    assert found["metadata"] == ["the files of both classes are alike"]
+    assert overrides(found) == {"data.source": "folder", "data.folder.path": str(path)}
+    assert "-n my-faces " in found["use"][0]
+
+
+def test_nothing_is_written(tmp_path: Path) -> None:
+    root = write(tmp_path / "source", split_files())
+    before = content(tmp_path)
+    page(root)
+    assert content(tmp_path) == before
+
+
+def test_no_splits(tmp_path: Path) -> None:
+    files = {f"{('real', 'AI')[n % 2]}/{n}.png": image_file(n) for n in range(40)}
+    found = page(write(tmp_path / "source", files), settings(fake=["fake", "ai"]))
+    assert found["layout"] == ["class folders, no splits"]
+    assert found["labels"] == ["fake = 1: folder AI", "real = 0: folder real"]
+    assert [line.split() for line in found["counts"]] == [
+        ["train", "12", "real", "12", "fake", "(drawn)"],
+        ["valid", "4", "real", "4", "fake", "(drawn)"],
+        ["test", "4", "real", "4", "fake", "(drawn)"],
+    ]
+
+
+def test_a_table_is_found_where_folders_tell_nothing(tmp_path: Path) -> None:
+    rows = [f"face {n},{('real', 'fake')[n % 2]},{n % 2}" for n in range(20)]
+    files = {f"all/face {n}.png": image_file(n) for n in range(20)}
+    files["all/my table.csv"] = "\n".join(["images_id,what,number", *rows]).encode()
+    root = write(tmp_path / "source", files)
+    found = page(root)
+    assert found["layout"] == ["the table all/my table.csv, no splits"]
+    assert found["labels"] == ["fake = 1: `what` fake", "real = 0: `what` real"]
+    assert overrides(found) == {
+        "data.source": "folder",
+        "data.folder.path": str(root),
+        "data.folder.csv.file": "all/my table.csv",
+        "data.folder.csv.path_column": "images_id",
+        "data.folder.csv.label_column": "what",
+    }
+
+
+def test_what_a_tables_numbers_mean_is_told_by_the_folders(tmp_path: Path) -> None:
+    files = split_files()
+    rows = [f"{name},{int('real' in name)}" for name in files]
+    files["t.csv"] = "\n".join(["path,label", *rows]).encode()
+    found = page(write(tmp_path / "source", files))
+    assert found["table"] == ["t.csv: 24 rows, images by `path`; `label`: 0 = fake, 1 = real"]
+
+
+def test_what_is_not_recognised_is_described(tmp_path: Path) -> None:
+    files = {f"train/{('natural', 'synth')[n % 2]}/{n}.png": image_file(n) for n in range(6)}
+    found = page(write(tmp_path / "source", {**files, "t.csv": b"a,b\nx,y\n"}))
+    assert found["layout"] == [
+        "not recognised; folders with images below them: train (6), natural (3), synth (3)"
+    ]
+    assert found["table"] == ["t.csv: 1 rows; no column names images"]
+    assert "no class for 6 of 6 images" in found["fault"][0]
+    assert "data.folder.real" in found["use"][0]
+
+
+def test_what_ingest_would_refuse_is_told(tmp_path: Path) -> None:
+    files = {name: data for name, data in split_files().items() if "valid" not in name}
+    found = page(write(tmp_path / "source", files))
+    assert "no real images in valid" in found["fault"][0]
+    assert len(found["counts"]) == 2
+
+
+def test_what_is_wrong_becomes_parameters(tmp_path: Path) -> None:
+    files = split_files()
+    face = Image.open(
+        io.BytesIO(portraits.render(label=0, seed=1, index=0, size=192, strength=1.0))
+    )
+    files["train/real/empty.png"] = b""
+    files["test/real/face.png"] = encoded(face, "PNG")
+    files["train/real/half.png"] = encoded(face.resize((96, 96)), "PNG")
+    files["train/real/copy.png"] = files["test/real/0.png"]
+    files |= {f"train/real/more{n}.png": image_file(500 + n) for n in range(40)}
+    root = write(tmp_path / "source", files)
+    found = page(root)
+    assert found["unusable"] == ["1 empty file: train/real/empty.png"]
+    assert found["duplicates"][0].startswith("exact: 2 files in 1 groups; 1 left out")
+    assert found["duplicates"][1] == "near, across splits: 1 in train, 0 in valid"
+    assert "train/real/half.png like test/real/face.png" in found["duplicates"][2]
+    advised = overrides(found)
+    assert advised["data.near_duplicates.drop_from_train"] == "True"
+    assert advised["train.class_weight"] == advised["baseline.class_weight"] == "balanced"
+    limit = float(advised["data.max_bad_fraction"])
+    report = run(settings(root, max_bad_fraction=limit, drop_from_train=True), tmp_path / "images")
+    assert report["bad"]["count"] == 1
+    assert report["near_duplicates"]["dropped"] == 1
+
+
+def test_what_files_give_away(tmp_path: Path) -> None:
+    files = {}
+    for name in split_files(10):
+        number, fake = len(files), "fake" in name
+        image = noise(number, 24, 24)
+        files[name] = encoded(image, "JPEG" if fake else "PNG", **({"quality": 90} if fake else {}))
+    found = page(write(tmp_path / "source", files))
+    assert "1.000 format=JPEG" in {line.strip() for line in found["metadata"]}
+    assert found["metadata"][-1].strip().startswith("Files tell the classes apart")
+
+
+def test_differences_are_ordered_and_say_in_which_direction() -> None:
+    facts = pd.DataFrame(
+        {
+            "label": [0, 0, 0, 1, 1, 1],
+            "width": [9] * 6,
+            "height": [9] * 6,
+            "bytes": [3, 4, 5, 1, 2, 4],
+            "bits_per_pixel": [1, 2, 3, 1, 2, 3],
+            "jpeg_quality": [None, None, None, 90, 80, 70],
+            "format": ["PNG"] * 3 + ["JPEG"] * 3,
+            "mode": ["RGB"] * 6,
+            "subsampling": ["none"] * 6,
+            "progressive": [False] * 6,
+            "has_exif": [False] * 6,
+            "has_icc": [False] * 6,
+        }
+    )
+    found = dict(inspection.differences(facts))
+    assert found == pytest.approx(
+        {"format=JPEG": 1.0, "format=PNG": 0.0, "bytes": 1.5 / 9, "bits_per_pixel": 0.5}
+    )
+    assert list(found)[-1] == "bits_per_pixel"
+
+
+@pytest.mark.parametrize(
+    "value", ["a b", "it's", 'say "x"', "a,b=c", "[1]", "ümlaut", "back\\slash", 'b\\"', "end\\"]
+)
+def test_overrides_arrive_as_they_were_meant(value: str) -> None:
+    words = shlex.split(inspection_page._override("data.folder.path", value))
+    (parsed,) = OverridesParser.create().parse_overrides(words[1:])
+    assert str(parsed.value()) == value
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="no such directory or zip"):
+        page(tmp_path / "nothing")
+
+
+@needs_shared
+def test_140k_mini_is_recognised() -> None:
+    found = page(SHARED / "data/140k-mini.zip", settings(limit_per_class=60))
+    assert found["layout"][0].endswith("as Kaggle's xhlulu/140k-real-and-fake-faces")
+    assert len(found["table"]) == 3
+    assert all("images by `path`; `label`: 0 = fake, 1 = real" in line for line in found["table"])
+    assert re.match(r"JPEG RGB 1\d\d", found["sizes"][0])
+
+
+@needs_shared
+def test_hard_fakes_is_recognised() -> None:
+    found = page(SHARED / "data/hard-fakes.zip", settings(limit_per_class=60))
+    assert found["layout"] == ["class folders, no splits"]
+    assert found["table"][0].startswith("data.csv: 1,289 rows, images by `images_id`; `label`")

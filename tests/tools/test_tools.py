@@ -1,0 +1,122 @@
+"""The tools' own logic; what they do with DVC is tested in `tests/pipeline/`."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepfake import params
+from deepfake.common.errors import PipelineError
+from tools import sweep, verify
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def clones(tmp_path: Path) -> tuple[Path, Path]:
+    """Two clones with equal outputs: a file, and a folder with two."""
+    pipeline = {"stages": {"a": {"outs": ["data/images", {"metrics/a.json": {"cache": False}}]}}}
+    for name in ("one", "two"):
+        written(tmp_path / name / "dvc.yaml", yaml.safe_dump(pipeline))
+        written(tmp_path / name / "dvc.lock", "lock")
+        written(tmp_path / name / "metrics/a.json", '{\n  "auc": 0.5\n}\n')
+        for file in ("train.bin", "test.bin"):
+            written(tmp_path / name / "data/images" / file, "pixels")
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_equal_outputs_agree(clones, capsys):
+    assert verify.compare_outputs(*clones)
+    assert "4 of 4 files agree, byte for byte" in capsys.readouterr().out
+
+
+def test_a_difference_is_named_with_its_place(clones, capsys):
+    written(clones[1] / "metrics/a.json", '{\n  "auc": 0.6\n}\n')
+    written(clones[1] / "data/images/test.bin", "pixeLs")
+    assert not verify.compare_outputs(*clones)
+    printed = capsys.readouterr().out
+    assert 'metrics/a.json | 17 | no: line 2: `"auc": 0.5` and `"auc": 0.6`' in printed
+    assert "data/images/test.bin | 6 | no: byte 4" in printed
+    assert "2 of 4 files agree" in printed
+
+
+def test_an_output_that_only_one_run_wrote_is_a_difference(clones, capsys):
+    written(clones[1] / "data/images/more.bin", "")
+    assert not verify.compare_outputs(*clones)
+    assert "data/images/more.bin | 0 | no: only one run wrote it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("tolerance", "agree"), [(0.01, True), (0.0001, False)])
+def test_metrics_are_compared_within_a_tolerance(tmp_path, capsys, tolerance, agree):
+    for name, auc in (("one", 0.9), ("two", 0.901)):
+        for file in verify.METRICS:
+            written(tmp_path / name / file, json.dumps({"test": {"roc_auc": auc, "n": 3}}))
+    assert verify.compare_metrics(tmp_path / "one", tmp_path / "two", tolerance) is agree
+    assert "0.001000 | test.roc_auc" in capsys.readouterr().out
+
+
+def test_parameters_are_changed_as_dvc_changes_them(tmp_path):
+    file = written(tmp_path / "params.yaml", (ROOT / "params.yaml").read_text())
+    verify.change(file, ["train.hidden=[128]", "train.learning_rate=1e-5", "seed=3"])
+    changed = params.load(file)
+    assert (changed.train.hidden, changed.train.learning_rate, changed.seed) == ([128], 1e-5, 3)
+
+
+@pytest.mark.parametrize("item", ["train.hiden=[128]", "nothing", "seed.of=3"])
+def test_a_parameter_that_is_not_there_is_refused(tmp_path, item):
+    file = written(tmp_path / "params.yaml", (ROOT / "params.yaml").read_text())
+    with pytest.raises(PipelineError, match="expected KEY=VALUE with a key of"):
+        verify.change(file, [item])
+
+
+def test_a_sweep_is_its_grid_and_its_single_experiments():
+    found = sweep.Sweep(
+        name="a",
+        sort="image.valid.roc_auc",
+        grid={"x": [1, 2], "y": [3, 4]},
+        experiments=[{"z": 5}],
+    )
+    assert found.overrides() == [
+        {"x": 1, "y": 3},
+        {"x": 1, "y": 4},
+        {"x": 2, "y": 3},
+        {"x": 2, "y": 4},
+        {"z": 5},
+    ]
+    assert sweep.Sweep(name="a", sort="image.valid.roc_auc").overrides() == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=str)
+def test_the_sweeps_here_can_be_run(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = sweep.read(path)
+    sweep.refuse_unusable({str(n): o for n, o in enumerate(found.overrides())})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a b\nsort: image.valid.roc_auc", "String should match pattern"),
+        ("name: a\nsort: image.test.roc_auc", "sort"),
+        ("name: a\nsort: image.valid.roc_auc\nmore: 1", "more"),
+        ("[", "is not a sweep"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_refused(tmp_path, text, said):
+    with pytest.raises(PipelineError, match=said):
+        sweep.read(written(tmp_path / "a.yaml", text))
+
+
+def test_a_sweep_of_unusable_parameters_is_refused_before_it_starts(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(PipelineError, match=r"a-02.*\n.*train\.dropout: received 2"):
+        sweep.refuse_unusable({"a-01": {"train.dropout": 0.5}, "a-02": {"train.dropout": 2.0}})
+    with pytest.raises(PipelineError, match=r"params\.yaml has no train\.drop\.out"):
+        sweep.refuse_unusable({"a-01": {"train.drop.out": 0.5}})
