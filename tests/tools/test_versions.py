@@ -1,0 +1,55 @@
+"""versions.yaml, requirements.txt and the installed packages say the same."""
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tools import versions
+
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = (ROOT / versions.REQUIREMENTS).read_text(encoding="utf-8")
+LISTED = yaml.safe_load((ROOT / versions.VERSIONS).read_text(encoding="utf-8"))
+
+
+def test_versions_yaml_is_what_make_lock_writes():
+    committed = (ROOT / versions.VERSIONS).read_text(encoding="utf-8")
+    assert committed == versions.as_yaml(REQUIREMENTS)
+
+
+def test_versions_are_text_under_sorted_names():
+    assert list(LISTED) == sorted(versions.COMPUTING)
+    assert all(isinstance(version, str) for version in LISTED.values())
+
+
+@pytest.mark.parametrize("name", versions.COMPUTING)
+def test_the_listed_version_is_installed(name):
+    assert metadata.version(name) == LISTED[name]
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in ROOT.glob("requirements*.txt")))
+def test_each_package_has_one_version_for_every_python(file):
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert "python_full_version" not in text
+    assert "python_version" not in text
+    assert versions.pins(text)
+
+
+def test_requirements_files_agree():
+    pinned = versions.pins(REQUIREMENTS)
+    for file in ROOT.glob("requirements*.txt"):
+        for name, version in versions.pins(file.read_text(encoding="utf-8")).items():
+            assert pinned.get(name, version) == version, f"{name} in {file.name}"
+
+
+def test_two_versions_of_a_package_are_refused():
+    forked = 'numpy==2.4.6 ; python_full_version < "3.12"\n    # via scipy\nnumpy==2.5.5\n'
+    with pytest.raises(ValueError, match=r"numpy has two versions, 2\.4\.6 and 2\.5\.5"):
+        versions.as_yaml(forked)
+
+
+def test_a_missing_package_is_named():
+    without = REQUIREMENTS.replace("\nopenvino==", "\nsomething-else==")
+    with pytest.raises(ValueError, match="no version of openvino"):
+        versions.as_yaml(without)
