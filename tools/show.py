@@ -6,7 +6,7 @@ from pathlib import Path
 from deepfake import params
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import sha256_file
-from deepfake.tracking.run import find, required
+from deepfake.tracking.store import find, required
 
 _SHOWN = (
     "row", "experiment", "current", "made_by", "git_revision", "git_dirty", "dvc_lock",

@@ -1,8 +1,8 @@
 """Bring MLflow up to date with DVC: `make sync`.
 
-Needed where no stage ran, so that none could write: an experiment whose every stage DVC restored
-from its cache, or `dvc exp apply`. Also delivers what could not be logged and marks the runs of
-killed processes. Doing it again changes nothing.
+Writes the rows that no stage could write because none ran: those of an experiment that DVC
+restored whole from its cache, or that was made by `dvc exp apply`. Also delivers what could not be
+logged and marks the runs of killed processes. Doing it twice changes nothing.
 """
 
 import re
@@ -13,22 +13,27 @@ from contextlib import closing
 from pathlib import Path
 
 from deepfake import params
+from deepfake.common import paths
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.labels import SPLITS
 from deepfake.tracking import experiment_rows, lineage
-from deepfake.tracking.run import find, required, tidy
+from deepfake.tracking.outbox import tidy
+from deepfake.tracking.store import required
 from tools.shell import git
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
-# All that a row is written from, besides what git has.
+# The outputs that rows are written from, figures and report included.
 NEEDED = (
-    "data/models",
-    "data/predictions",
-    "data/images/report.json",
-    "data/metadata",
-    *(f"data/embeddings/{split}.csv" for split in SPLITS),
-    "metrics",
-    "plots",
+    *experiment_rows.MODELS.values(),
+    *(paths.predictions(name) for name in experiment_rows.MODELS),
+    *(paths.curves(name) for name in experiment_rows.MODELS),
+    *(paths.metrics_file(name) for name in experiment_rows.MODELS),
+    paths.IMAGES_REPORT,
+    paths.METADATA,
+    *(paths.EMBEDDINGS / f"{split}.csv" for split in SPLITS),
+    paths.TRAINING,
+    paths.FIGURES,
+    paths.REPORT,
 )
 
 
@@ -70,49 +75,38 @@ def _experiments() -> Iterator[str]:
                 for file in ("params.yaml", "dvc.lock"):
                     (root / file).write_text(git("show", f"{revision}:{file}"))
                 settings = params.load(root / "params.yaml")
-                if name not in _complete(settings, root):
+                if name not in experiment_rows.complete(root, settings):
                     _fetch(root, revision)
                     for row in experiment_rows.ensure(root, settings, origin):
                         yield f"{name}: {row}"
             except (PipelineError, FileNotFoundError) as error:
                 # Made by other code, or its outputs are no longer in the cache.
-                print(f"warning: {name} has to do without: {error}", file=sys.stderr)
+                print(f"warning: skipped {name}: {error}", file=sys.stderr)
 
 
 def _fetch(root: Path, revision: str) -> None:
-    """Put the outputs of a revision into `root`, from git and DVC's cache."""
+    """Copy the outputs of a revision into `root`, from git and DVC's cache."""
     from dvc.api import DVCFileSystem
 
     with closing(DVCFileSystem(".", rev=revision)) as source:
         for path in NEEDED:
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            source.get(path, str(target), recursive=source.isdir(path))
+            source.get(str(path), str(target), recursive=source.isdir(str(path)))
 
 
 def _workspace(settings: params.Params) -> Iterator[str]:
-    """The rows of what is in the workspace, unless an experiment has both: one applied, say."""
+    """Write the rows of the workspace, unless an experiment, an applied one, has them."""
     from dvc.repo import Repo
 
-    if _complete(settings, Path()):
+    if experiment_rows.complete(Path(), settings):
         return
     with Repo() as repository:
         if repository.status():
-            print("the workspace is not as dvc.lock has it: run `dvc repro`", file=sys.stderr)
+            print("the workspace differs from dvc.lock: run `dvc repro`", file=sys.stderr)
             return
     for row in experiment_rows.ensure(Path(), settings):
         yield f"workspace: {row}"
-
-
-def _complete(settings: params.Params, root: Path) -> set[str]:
-    """The experiments that have both rows of the outputs that `root/dvc.lock` tells of."""
-    having = []
-    for name, stages in experiment_rows.ANCESTRY.items():
-        digest = lineage.lock_digest(root, stages)
-        wanted = {**lineage.place(), "row": name, "current": "true", "dvc_lock": str(digest)}
-        found = find(settings.tracking, **wanted)
-        having.append({row.tags["experiment"] for row in found})
-    return set.intersection(*having)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""The two rows that an experiment has in MLflow, `baseline` and `image`: what is in them, and that
-each experiment has exactly one current one of each, however it was made.
+"""Write the two rows of an experiment in MLflow, `baseline` and `image`.
+
+Each experiment has exactly one current row of each name, however its outputs were made.
 
 Everything in a row is read from the pipeline's outputs. So the row of a stage that DVC restored
 from its cache can be written without running it, and is linked to the run that made it by the
@@ -7,39 +8,51 @@ model's digest.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from deepfake.common import paths
 from deepfake.common.files import read_json, sha256_file
 from deepfake.common.labels import SPLITS
 from deepfake.metadata.table import FEATURES, read_metadata, varying
 from deepfake.params import Params
 from deepfake.tracking import lineage
-from deepfake.tracking.run import DIGESTED, Found, Run, find, make_current, start_run
+from deepfake.tracking.run import DIGESTED, Run, start_run
+from deepfake.tracking.store import Found, find, make_current
 
-MODELS = {"baseline": "data/models/baseline.joblib", "image": "data/models/image.keras"}
+MODELS = {"baseline": paths.BASELINE_MODEL, "image": paths.IMAGE_MODEL}
 # The stages that a row comes from, and those among them that write it.
 ANCESTRY = {
     "baseline": ("ingest", "metadata", "baseline"),
     "image": ("ingest", "backbone", "embed", "train", "evaluate"),
 }
 PARTS = {"baseline": ("baseline",), "image": ("train", "evaluate")}
+_SHARED_FIGURES = ("roc", "precision_recall", "confusion")
+_OWN_FIGURE = {"baseline": "coefficients.png", "image": "history.png"}
 
 
 def log_baseline(run: Run, root: Path, settings: Params, *, model_from: str | None = None) -> None:
-    """The baseline's whole row. `model_from`: the run whose model is the same, to copy."""
+    """Log the baseline's whole row, except for the figures.
+
+    Args:
+        root: the folder with the pipeline's outputs.
+        model_from: the run whose model is the same; it is copied.
+    """
     run.params(_shared(settings) | {"baseline": settings.baseline.model_dump()})
-    train = read_metadata(root / "data/metadata/train.csv", ["label", *FEATURES])
-    coefficients = pd.read_csv(root / "plots/baseline/coefficients.csv")
+    train = read_metadata(root / paths.METADATA / "train.csv", ["label", *FEATURES])
+    coefficients = pd.read_csv(root / paths.curves("baseline") / "coefficients.csv")
     used = varying(train)
     run.params({"baseline": {"features": used}})
     run.metrics({"weight": coefficients.set_index("feature")["coefficient"].to_dict()})
     first = partial(read_metadata, rows=DIGESTED)
-    _log_data(run, root / "metrics/data.json", "metadata", root / "data/metadata", first)
+    _log_data(run, root / paths.DATA_SUMMARY, "metadata", root / paths.METADATA, first)
     if not (model_from and run.model_of(model_from)):
         run.sklearn_model(root / MODELS["baseline"], train[used].head(5))
     _log_scores(run, root, "baseline", settings)
@@ -54,28 +67,33 @@ def log_training(
     model_from: str | None = None,
     epochs: bool = True,
 ) -> None:
-    """The image row as far as `train` knows it. `model_from`: the run whose model is the same, to
-    copy; without `epochs` the history has been logged already, as it came about."""
-    sections = ("backbone", "embed", "train")
+    """Log the image row as far as `train` knows it.
+
+    Args:
+        root: the folder with the pipeline's outputs.
+        model_from: the run whose model is the same; it is copied.
+        epochs: whether to log the history too; False if each epoch was logged as it ended.
+    """
+    sections = ("backbone", "embed", "train", "execution")
     run.params(
         _shared(settings) | {name: getattr(settings, name).model_dump() for name in sections}
     )
-    facts = read_json(root / "metrics/train.json")
+    facts = read_json(root / paths.TRAINING_SUMMARY)
     run.metrics({"train": facts})
     run.tags({"weights": facts["weights"], "precision": facts["precision"]})
+    history = root / paths.HISTORY
     if epochs:
-        history = pd.read_csv(root / "plots/image/history.csv")
-        for row in history.to_dict("records"):
+        for row in pd.read_csv(history).to_dict("records"):
             log_epoch(run, {str(key): value for key, value in row.items()})
-    run.files([root / "metrics/train.json"])
-    _log_plots(run, [root / "plots/image/history.png", root / "plots/image/history.csv"])
-    # Not metrics/data.json, which `metadata` writes: that need not have run.
-    report = root / "data/images/report.json"
+    run.files([root / paths.TRAINING_SUMMARY], "training")
+    run.files([history], "curves")
+    # Not the summary that `metadata` writes: that stage need not have run.
+    report = root / paths.IMAGES_REPORT
     _log_data(
         run,
         report,
         "images",
-        root / "data/embeddings",
+        root / paths.EMBEDDINGS,
         lambda path: pd.read_csv(path, nrows=DIGESTED),
     )
     if not (model_from and run.model_of(model_from)):
@@ -84,8 +102,8 @@ def log_training(
 
 
 def log_epoch(run: Run, row: Mapping[str, Any]) -> None:
-    """One row of the training history, as curves over the epochs. (Names sort after the metrics
-    that both rows have, which the page shows first.)"""
+    """Log one row of the training history, as points of curves over the epochs. (The names sort
+    after the metrics that both rows have, which the page shows first.)"""
     values = {
         f"training_{key}": value for key, value in row.items() if key not in ("epoch", "phase")
     }
@@ -93,22 +111,45 @@ def log_epoch(run: Run, row: Mapping[str, Any]) -> None:
 
 
 def log_evaluation(run: Run, root: Path, settings: Params) -> None:
-    """The image row as far as `evaluate` knows it."""
+    """Log the image row as far as `evaluate` knows it."""
     _log_scores(run, root, "image", settings)
     _finish(run, root, "image", "evaluate")
 
 
 def ensure(root: Path, settings: Params, origin: Mapping[str, str] | None = None) -> list[str]:
-    """See to it that the experiment whose outputs are in `root` has its two current rows.
+    """Give the experiment whose outputs are in `root` its two current rows, with their figures.
+
+    Does nothing for what is there already.
+
+    Args:
+        origin: tags that say where new rows come from; by default `lineage.origin`.
 
     Returns:
         The names of the rows that had to be written, in part or as a whole.
     """
     origin = lineage.origin() if origin is None else dict(origin)
-    return [name for name in PARTS if _ensure_row(name, root, settings, origin)]
+    written = []
+    for name in PARTS:
+        started = _ensure_row(name, root, settings, origin)
+        if _ensure_figures(name, root, settings, origin) or started:
+            written.append(name)
+    return written
+
+
+def complete(root: Path, settings: Params) -> set[str]:
+    """List the experiments in this repository whose two rows are complete, with figures, for the
+    outputs in `root/dvc.lock`."""
+    having = []
+    for name, stages in ANCESTRY.items():
+        digest = str(lineage.lock_digest(root, stages))
+        wanted = {**lineage.place(), "row": name, "current": "true", "dvc_lock": digest}
+        found = find(settings.tracking, **wanted)
+        having.append({row.tags["experiment"] for row in found if "figures_sha256" in row.tags})
+    return set.intersection(*having)
 
 
 def _ensure_row(name: str, root: Path, settings: Params, origin: dict[str, str]) -> bool:
+    """Write what is missing from a row, except its figures; return whether anything was."""
     digest = lineage.lock_digest(root, ANCESTRY[name])
     if digest is None:  # the stages were called without DVC
         return False
@@ -122,18 +163,55 @@ def _ensure_row(name: str, root: Path, settings: Params, origin: dict[str, str])
     sums = _checksums(root, name)
     started = next((row for row in finished if _started(row, sums)), None)
     missing = [part for part in PARTS[name] if not (started and _has(started, part))]
-    with start_run(
-        settings.tracking,
-        stage=", ".join(PARTS[name]),
-        kind="model",
-        name=name,
-        run_id=started.run_id if started else None,
-        origin=origin,
-    ) as run:
+    run_id = started.run_id if started else None
+    with _row(name, settings, origin, run_id) as run:
         _write_parts(run, root, settings, name, missing, sums["model_sha256"])
         run.tags({"dvc_lock": digest, "stage": ", ".join(PARTS[name])})
         run.current()
     return bool(missing)
+
+
+def _ensure_figures(name: str, root: Path, settings: Params, origin: dict[str, str]) -> bool:
+    """Add the figures and the report that `compare` made to the current row, at the top of its
+    artifacts, where the page compares them; returns whether they were missing."""
+    wanted = {**_key(name, origin), "current": "true", **_checksums(root, name)}
+    rows = find(settings.tracking, **wanted)
+    files = _figures(name, root)
+    digest = _digest(files.values())
+    if not rows or rows[0].tags.get("figures_sha256") == digest:
+        return False
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _row(name, settings, origin, rows[0].run_id) as run,
+    ):
+        for target, path in files.items():
+            shutil.copyfile(path, Path(folder) / target)
+        run.files([folder])
+        run.tags({"figures_sha256": digest})
+    return True
+
+
+def _figures(name: str, root: Path) -> dict[str, Path]:
+    """The figures and the report that `compare` made, by their names in MLflow. Both rows use the
+    same names, because the page compares files of equal names."""
+    plots = root / paths.FIGURES
+    shared = {f"{kind}.png": plots / f"{name}_{kind}.png" for kind in _SHARED_FIGURES}
+    own = _OWN_FIGURE[name]
+    return {**shared, own: plots / own, paths.REPORT.name: root / paths.REPORT}
+
+
+def _row(
+    name: str, settings: Params, origin: dict[str, str], run_id: str | None
+) -> AbstractContextManager[Run]:
+    """The run of a row, to add to or to begin, as `start_run` gives it."""
+    return start_run(
+        settings.tracking,
+        stage=", ".join(PARTS[name]),
+        kind="model",
+        name=name,
+        run_id=run_id,
+        origin=origin,
+    )
 
 
 def _key(name: str, origin: Mapping[str, str]) -> dict[str, str]:
@@ -141,7 +219,7 @@ def _key(name: str, origin: Mapping[str, str]) -> dict[str, str]:
 
 
 def _started(row: Found, sums: dict[str, str]) -> bool:
-    """Whether a run is of these outputs, as far as it goes, and no row of others yet."""
+    """Whether a run logs these outputs, as far as it was written, and is not a complete row yet."""
     tags = row.tags
     return "dvc_lock" not in tags and all(tags.get(key, sums[key]) == sums[key] for key in sums)
 
@@ -154,7 +232,7 @@ def _write_parts(
     missing: list[str],
     model_sha256: str,
 ) -> None:
-    """The parts of a row that the stages did not write, since DVC restored their outputs."""
+    """Write the parts of a row whose stages did not run, because DVC restored their outputs."""
     model_from = (
         _made_by(settings, name, model_sha256) if {"baseline", "train"} & {*missing} else None
     )
@@ -182,16 +260,11 @@ def _shared(settings: Params) -> dict[str, Any]:
 
 def _log_scores(run: Run, root: Path, name: str, settings: Params) -> None:
     run.params({"evaluate": {"threshold": settings.evaluate.threshold}})
-    run.metrics(read_json(root / f"metrics/{name}.json"))
-    drawn = sorted((root / "plots" / name).iterdir())
-    _log_plots(run, [path for path in drawn if path.stem != "history"])  # which is `train`'s
-    run.files([root / f"data/predictions/{name}"], "predictions")
-
-
-def _log_plots(run: Run, files: list[Path]) -> None:
-    """Figures at the top of the artifacts: MLflow's page compares only what is there."""
-    run.files([path for path in files if path.suffix != ".csv"])
-    run.files([path for path in files if path.suffix == ".csv"], "curves")
+    run.metrics(read_json(root / paths.metrics_file(name)))
+    curves = root / paths.curves(name)
+    run.files([curves / "classification_report.txt"])
+    run.files(sorted(curves.glob("*.csv")), "curves")
+    run.files([root / paths.predictions(name)], "predictions")
 
 
 def _log_data(
@@ -201,8 +274,12 @@ def _log_data(
     folder: Path,
     first: Callable[[Path], pd.DataFrame],
 ) -> None:
-    """Log the tables of the splits in `folder`, of which `first` reads as many rows as it takes.
-    `report` says where the images are from and how many there are."""
+    """Log the tables of the splits in `folder`.
+
+    Args:
+        report: says where the images come from and how many there are.
+        first: reads a table, as many rows as are needed.
+    """
     facts = read_json(report)
     source = facts["source"]
     run.tags({f"source_{key}": value for key, value in source.items() if value})
@@ -212,12 +289,19 @@ def _log_data(
 
 
 def _checksums(root: Path, name: str) -> dict[str, str]:
-    """Tags that tell what a row is of: the model, and what was made of its scores."""
+    """Tags that identify the outputs that a row is of: the model, and its scores and metrics."""
+    scores = [root / paths.predictions(name) / f"{split}.csv" for split in ("valid", "test")]
+    return {
+        "model_sha256": sha256_file(root / MODELS[name]),
+        "scores_sha256": _digest([root / paths.metrics_file(name), *scores]),
+    }
+
+
+def _digest(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    predictions = [f"data/predictions/{name}/{split}.csv" for split in ("valid", "test")]
-    for path in (f"metrics/{name}.json", *predictions):
-        digest.update((root / path).read_bytes())
-    return {"model_sha256": sha256_file(root / MODELS[name]), "scores_sha256": digest.hexdigest()}
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _has(row: Found, part: str) -> bool:
@@ -225,7 +309,7 @@ def _has(row: Found, part: str) -> bool:
 
 
 def _finish(run: Run, root: Path, name: str, part: str) -> None:
-    """Say, last of all, what the run is of and which part of the row it has."""
+    """Tag the run, last of all, with digests of its outputs and the part of its row."""
     if part == PARTS[name][-1]:
         run.tags(_checksums(root, name))
         run.current()

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,42 +20,81 @@ PACKAGES = (
     "dvc", "mlflow", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pyarrow",
     "matplotlib", "kaggle", "openvino",
 )  # fmt: skip
-# What the pipeline itself writes into the tree; a change there does not make the code another.
+# What the pipeline itself writes into the tree; changes there are not changes of the code.
 _WRITTEN = [":(exclude)dvc.lock", ":(exclude)metrics", ":(exclude)plots", ":(exclude)report.md"]
+_PATCH_BYTES = 1_000_000
+_UNTRACKED = 1000  # names
 
 
-def origin(changes: str | None = None) -> dict[str, str]:
-    """Tags of a run that is written now, in the working directory, with `changes` as `patch`
-    tells them."""
-    changes = patch() if changes is None else changes
+@dataclass(frozen=True)
+class Changes:
+    """The changes in the working directory since its git revision."""
+
+    patch: str  # apply it to the revision to get the tracked files; cut after 1 MB
+    untracked: list[str]  # names of files and folders that git neither tracks nor ignores
+
+    def __bool__(self) -> bool:
+        return bool(self.patch or self.untracked)
+
+
+def origin(changes: Changes | None = None) -> dict[str, str]:
+    """Tags of a run that is written now, in the working directory.
+
+    Args:
+        changes: those of the working directory, if they are known already.
+
+    `git_dirty` is true with any change to a tracked file and with any untracked file that git does
+    not ignore: it may be code that ran, and the run has no copy of it. What the pipeline itself
+    writes does not count.
+    """
+    changes = find_changes() if changes is None else changes
+    known = revision()
     return {
         **place(),
         "experiment": os.environ.get("DVC_EXP_NAME") or "workspace",
-        "git_revision": os.environ.get("DVC_EXP_BASELINE_REV") or revision(),
-        "git_dirty": "true" if changes else "false",
+        "git_revision": os.environ.get("DVC_EXP_BASELINE_REV") or known,
+        "git_dirty": "unknown" if known == "unknown" else str(bool(changes)).lower(),
         "process": process(),
         "python": platform.python_version(),
     }
 
 
 def place() -> dict[str, str]:
-    """The tag that keeps the rows of clones apart that share a server."""
+    """The tag that tells apart the rows of clones that share a server."""
     return {"repository": f"{platform.node()}:{repository()}"}
 
 
 def revision() -> str:
-    return _git("rev-parse", "HEAD") or "none"
+    """The commit; `none` without a commit or a repository, `unknown` where git is not installed or
+    refuses to read the repository."""
+    done = _git("rev-parse", "--verify", "--quiet", "HEAD")
+    if done is None:
+        return "unknown"
+    if done.returncode in (0, 1):
+        return done.stdout.decode().strip() or "none"
+    return "none" if b"not a git repository" in done.stderr else "unknown"
 
 
-def patch() -> str:
-    """What has to be applied to the revision to get the code and parameters in use; untracked
-    files too, if git does not ignore them."""
-    changes = _git("diff", "HEAD", "--", ".", *_WRITTEN)
-    listed = _git("ls-files", "--others", "--exclude-standard", "-z", "--", ".", *_WRITTEN)
-    for name in filter(None, listed.split("\0")):
-        if name.endswith((".py", ".yaml", ".txt", ".toml")):
-            changes += "\n" + _git("diff", "--no-index", "--", os.devnull, name)
-    return changes.strip() and changes.strip() + "\n"
+def find_changes() -> Changes:
+    """The changes in the working directory: those of tracked files as a patch, bounded in size, and
+    the names of untracked ones, whose contents may be secret."""
+    patch = _printed("diff", "--no-color", "--no-ext-diff", "HEAD", "--", ".", *_WRITTEN)
+    listed = _printed(
+        "ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z",
+        "--", ".", *_WRITTEN,
+    )  # fmt: skip
+    untracked = [name for name in listed.split("\0") if name]
+    if len(untracked) > _UNTRACKED:
+        untracked[_UNTRACKED:] = [f"and {len(untracked) - _UNTRACKED:,} more"]
+    return Changes(_cut(patch), untracked)
+
+
+def _cut(patch: str) -> str:
+    data = patch.encode()
+    if len(data) <= _PATCH_BYTES:
+        return patch
+    kept = data[:_PATCH_BYTES].rpartition(b"\n")[0].decode()
+    return f"{kept}\n[cut: the whole patch has {len(data):,} bytes]\n"
 
 
 def process() -> str:
@@ -64,7 +104,7 @@ def process() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, as the run's `lineage/environment.json` records them."""
+    """Versions of Python and packages, and the machine."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -92,10 +132,10 @@ def processor() -> str:
 
 
 def lock_digest(root: Path, stages: Iterable[str]) -> str | None:
-    """SHA-256 of what `dvc.lock` says of `stages`: commands, and digests of parameters, code,
-    inputs and outputs. None where one of them is not in it."""
+    """SHA-256 of the entries of `stages` in `dvc.lock`: commands, and digests of parameters, code,
+    inputs and outputs. None if one of them is missing."""
     try:
-        # In C where PyYAML has it: the file is long.
+        # Written in C, where PyYAML has it: the file is long.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         lock = yaml.load((root / "dvc.lock").read_text(encoding="utf-8"), loader)["stages"]
         chosen = {stage: lock[stage] for stage in stages}
@@ -104,8 +144,22 @@ def lock_digest(root: Path, stages: Iterable[str]) -> str | None:
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, errors="replace"
-    )
-    return done.stdout.strip()
+def _printed(*arguments: str) -> str:
+    """What git prints; nothing where it fails."""
+    done = _git(*arguments)
+    if done is None or done.returncode != 0:
+        return ""
+    return done.stdout.decode(errors="replace")
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes] | None:
+    """Run git in the working directory; None where it is not installed."""
+    try:
+        return subprocess.run(
+            ["git", *arguments],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},  # `revision` reads its messages
+        )
+    except OSError:
+        return None

@@ -1,0 +1,274 @@
+"""The MLflow store: where it is, how runs are found in it and written to it.
+
+The store is `mlflow.db` and `mlartifacts/` in the user's repository unless `MLFLOW_TRACKING_URI`
+says otherwise, also where DVC runs a stage in a temporary copy. MLflow is imported inside
+functions: the import takes about two seconds.
+"""
+
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock
+
+from deepfake.common.environment import repository
+from deepfake.common.errors import PipelineError
+from deepfake.params import TrackingParams
+from deepfake.tracking import lineage
+from deepfake.tracking.record import Operation, Record
+
+_BATCH_PARAMS, _BATCH_METRICS = 100, 1000  # that MLflow takes in one request
+_PACKAGES = ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3", "alembic")
+_CONTEXT = "mlflow.data.context"  # the tag by which the UI shows what an input was used for
+# The tags that runs of the same model in the same DVC experiment share.
+_ROW = ("row", "experiment", "repository")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run in the store."""
+
+    run_id: str
+    status: str
+    tags: dict[str, str]
+
+
+# --- Where the store is
+
+
+def load_mlflow() -> Any:
+    """Import MLflow, quiet and pointed at the store."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # Give up soon on a server that is down; the outbox keeps what is meant for it.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # The address that it would print at the end of a run may hold a password.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ.pop("MLFLOW_RUN_ID", None)  # it would override the run that is meant
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="mlflow")
+    mlflow.set_tracking_uri(uri())
+    return mlflow
+
+
+def client() -> Any:
+    """An MLflow client of the store."""
+    return load_mlflow().MlflowClient()
+
+
+def uri() -> str:
+    """The address of the store; it may hold a password."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository()}/mlflow.db"
+
+
+def experiment(name: str) -> str:
+    """The id of an MLflow experiment, which is created if there is none.
+
+    A lock is needed because processes that open a fresh SQLite store together crash. The artifact
+    folder is given because it would otherwise lie in the temporary copy that DVC runs a stage in.
+    """
+    with FileLock(repository() / "cache" / "mlflow.lock"):
+        found = client().get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                client().restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+        local = uri().startswith("sqlite:")
+        location = (repository() / "mlartifacts").as_uri() if local else None
+        return str(client().create_experiment(name, artifact_location=location))
+
+
+# --- Finding runs
+
+
+def find(settings: TrackingParams, **tags: str) -> list[Found]:
+    """The runs with these tags, the newest first."""
+    return list(_search(experiment(settings.experiment), tags))
+
+
+def _search(
+    experiment_id: str, tags: Mapping[str, str | None], status: str = ""
+) -> Iterator[Found]:
+    wanted = {key: value for key, value in tags.items() if value is not None}
+    conditions = [
+        f"tags.{key} = {quoted}" for key, value in wanted.items() if (quoted := _quoted(value))
+    ]
+    if status:
+        conditions.append(f"attributes.status = '{status}'")
+    token = None
+    while True:
+        page = client().search_runs(
+            [experiment_id],
+            " and ".join(conditions),
+            order_by=["start_time DESC"],
+            page_token=token,
+        )
+        for run in page:
+            if wanted.items() <= run.data.tags.items():  # also those that no filter can hold
+                yield Found(run.info.run_id, run.info.status, dict(run.data.tags))
+        token = page.token
+        if not token:
+            return
+
+
+def _quoted(value: str) -> str | None:
+    """`value` as MLflow's filter strings take it; None if it has both kinds of quotes, for which
+    they know no escape."""
+    return next((f"{quote}{value}{quote}" for quote in "'\"" if quote not in value), None)
+
+
+# --- Writing runs
+
+
+def open_run(record: Record, experiment_id: str) -> None:
+    """Find the run that `record` continues, or create one; sets `record.run_id`."""
+    if record.run_id is None and record.model_sha256 is not None:
+        record.run_id = _continued(record, experiment_id)
+    if record.run_id is None:
+        tags = dict(record.tags)
+        if record.model_sha256 is not None:
+            tags["model_sha256"] = record.model_sha256
+        created = client().create_run(experiment_id, record.start, tags, record.name)
+        record.run_id = str(created.info.run_id)
+
+
+def _continued(record: Record, experiment_id: str) -> str | None:
+    """The newest run of the same model, if this stage is not in it yet."""
+    wanted = {name: record.tags.get(name) for name in _ROW}
+    found = next(_search(experiment_id, {**wanted, "model_sha256": record.model_sha256}), None)
+    if found is None:
+        return None
+    stages = found.tags["stage"].split(", ")
+    # A run that has this stage already keeps its parameters and metrics together.
+    if record.tags["stage"] in stages:
+        return None
+    client().set_tag(found.run_id, "stage", ", ".join([*stages, record.tags["stage"]]))
+    return found.run_id
+
+
+def apply(run_id: str, operation: Operation, root: Path) -> None:
+    """Write one operation; writing it twice has the effect of writing it once.
+
+    Args:
+        root: the folder that the operation's path is relative to.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+    values = operation.get("values", {})
+    match operation["do"]:
+        case "params":
+            known = client().get_run(run_id).data.params
+            new = [Param(key, value) for key, value in values.items() if key not in known]
+            for start in range(0, len(new), _BATCH_PARAMS):
+                client().log_batch(run_id, params=new[start : start + _BATCH_PARAMS])
+        case "metrics":
+            points = [Metric(*point) for point in operation["points"]]
+            for start in range(0, len(points), _BATCH_METRICS):
+                client().log_batch(run_id, metrics=points[start : start + _BATCH_METRICS])
+        case "tags":
+            client().log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
+        case "text":
+            client().log_text(run_id, operation["text"], operation["file"])
+        case "files":
+            path = root / operation["path"]
+            send = client().log_artifacts if path.is_dir() else client().log_artifact
+            send(run_id, str(path), operation["folder"])
+        case "input":
+            tags = [InputTag(_CONTEXT, operation["context"])]
+            client().log_inputs(run_id, [DatasetInput(Dataset(**operation["data"]), tags)])
+        case "model":
+            _log_model(run_id, root / operation["path"])
+        case "current":
+            make_current(run_id)
+
+
+def _log_model(run_id: str, folder: Path) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    run = client().get_run(run_id)
+    if run.outputs and run.outputs.model_outputs:
+        return
+    model = client().create_logged_model(run.info.experiment_id, "model", source_run_id=run_id)
+    client().log_model_artifacts(model.model_id, str(folder))
+    client().finalize_logged_model(model.model_id, "READY")
+    client().log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+
+
+def make_current(run_id: str) -> None:
+    """Give a run the tag `current` of its row in its DVC experiment, and take it from any other."""
+    run = client().get_run(run_id)
+    wanted = {name: run.data.tags.get(name) for name in _ROW}
+    for other in list(_search(run.info.experiment_id, {**wanted, "current": "true"})):
+        if other.run_id != run_id:
+            client().set_tag(other.run_id, "current", "false")
+    client().set_tag(run_id, "current", "true")
+
+
+def mark_killed(experiment_id: str) -> None:
+    """Mark runs as KILLED that are RUNNING though the process that wrote them is gone."""
+    own_host = lineage.process().split(" ")[0]
+    for found in list(_search(experiment_id, {}, status="RUNNING")):
+        host, _, identity = found.tags.get("process", "").partition(" ")
+        if host == own_host and not _alive(identity):
+            client().set_terminated(found.run_id, "KILLED")
+
+
+def _alive(identity: str) -> bool:
+    pid, _, started = identity.partition(" ")
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.0f}" == started
+    except (psutil.Error, ValueError):
+        return False
+
+
+# --- Failures
+
+
+@contextmanager
+def required() -> Iterator[None]:
+    """Turn what the store, the network or the disk raises in the block into a `PipelineError`."""
+    try:
+        yield
+    except Exception as error:
+        package = type(error).__module__.partition(".")[0]
+        if not isinstance(error, OSError) and package not in _PACKAGES:
+            raise
+        raise failure(error) from None
+
+
+def could_not_log(error: Exception, policy: str) -> None:
+    """Warn of an error of the store (`best_effort`) or raise a `PipelineError` (`required`)."""
+    told = failure(error)
+    if policy == "required":
+        raise PipelineError(f"{told} (tracking.policy is `required`)") from None
+    print(f"warning: {told}; the stage's own outputs are not affected", file=sys.stderr)
+
+
+def failure(error: Exception) -> PipelineError:
+    """What to tell the user of an error of the store."""
+    place = _without_password(uri())
+    return PipelineError(f"the run could not be logged to {place}: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """The message of an error on one line, cut, and without passwords."""
+    return _without_password(" ".join(str(error).split()))[:300] or type(error).__name__
+
+
+def _without_password(text: str) -> str:
+    """`text` with user and password taken out of every address in it."""
+    return re.sub(r"://\S*@", "://", text)
