@@ -1,15 +1,13 @@
-"""What `ingest` needs of a place that images come from."""
+"""What `ingest` needs of any source of images."""
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 
 class Unreadable(Exception):
-    """A file that its source cannot hand out; `reason` is one of a few short, stable phrases."""
+    """A file that cannot be read from its source; `reason` is one of a few short, fixed phrases."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -18,10 +16,10 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image that a source offers, not read yet.
+    """An image that a source holds; it has not been read yet.
 
     Attributes:
-        path: where it is within the source, with forward slashes; unique there.
+        path: within the source, with forward slashes; unique there.
         label: 1 for fake, 0 for real.
         split: "train", "valid" or "test"; None where the source has no splits.
     """
@@ -45,8 +43,8 @@ class Offer:
 
     Attributes:
         entries: the images, sorted by path.
-        rejected: images that are not safe or not possible to read.
-        left_out: how many files were passed over, by reason; nothing is wrong with those.
+        rejected: images that cannot be read, or not safely.
+        left_out: how many files were skipped, by reason; nothing is wrong with them.
         warnings: what the user should look at, though the images can be used.
     """
 
@@ -57,27 +55,34 @@ class Offer:
 
 
 class Source(AbstractContextManager["Source"], Protocol):
-    """A place that images come from; used as a context manager, closed at the end.
+    """A source of images; a context manager that closes it at the end.
 
-    A source writes the mapping from its own labels to fake = 1 once, in its own module.
+    Each source maps its own labels to fake = 1 in one place, its own module.
     """
 
     def offer(self) -> Offer:
-        """List the images; raises PipelineError where layout or labels cannot be understood."""
+        """List the images.
+
+        Raises:
+            PipelineError: layout or labels cannot be understood.
+        """
 
     def stated(self, entry: Entry) -> tuple[int, int]:
-        """What is known of a file without reading it: its bytes and its CRC-32, 0 where that is not
-        known. Files that differ in it differ; such of 0 bytes are taken to."""
+        """Return size and CRC-32 of a file without reading it, each 0 if unknown.
+
+        Files whose values differ have different content. A size of 0 counts as unknown.
+        """
 
     def read(self, entry: Entry) -> bytes:
-        """The file's bytes. Any number of threads may call this. Raises Unreadable."""
+        """Read the file; many threads may call this.
+
+        Raises:
+            Unreadable: with the reason.
+        """
 
     def describe(self) -> dict[str, Any]:
-        """Where the images come from: `name`, `version`, `sha256` of the archive (or None), and
-        what else identifies them. The same from run to run."""
+        """Describe where the images come from; the same in every run.
 
-
-def anchored(path: str | Path) -> Path:
-    """`path`, a relative one from the repository: DVC's experiments run in copies of it, and
-    DVC_ROOT then names the user's own."""
-    return Path(os.environ.get("DVC_ROOT", ".")) / Path(path).expanduser()
+        Returns:
+            `name`, `version`, `sha256` of the archive (or None), and what else identifies them.
+        """

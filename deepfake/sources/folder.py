@@ -1,17 +1,18 @@
-"""Images in a directory or a zip, in class folders or named by a table."""
+"""Images in a directory or a zip, labelled by class folders or a table."""
 
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import sha256_file
 from deepfake.data import images
 from deepfake.params import ArchiveParams, CsvParams, FolderParams
 from deepfake.sources import layouts
 from deepfake.sources.archive import Archive
-from deepfake.sources.base import Entry, Offer, Rejected, Unreadable, anchored
+from deepfake.sources.base import Entry, Offer, Rejected, Unreadable
 
 
 class FolderSource:
@@ -19,13 +20,13 @@ class FolderSource:
 
     Args:
         path: a directory or a zip.
-        shown: how messages and `describe` call it.
+        shown: its name in messages and in `describe`.
         names: which names mean real and which fake.
-        limits: what a zip may hold.
-        table: the CSV that labels the images, or None: their folders do.
-        below: only files whose path has this folder (`a/b`) in it count; None: all.
-        description: what `describe` returns, but for the archive's SHA-256; None: that of a folder.
-        sha256: of the zip, where it is known already.
+        limits: how much a zip may hold.
+        table: the CSV that labels the images; None: their folders label them.
+        below: use only files whose path contains this folder (`a/b`); None: all files.
+        description: what `describe` returns, without the SHA-256; None: that of a folder.
+        sha256: of the zip, if it is known already.
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class FolderSource:
         )
 
     def _places(self, paths: list[str]) -> dict[str, layouts.Place]:
-        """Split and label of each image that is to be used."""
+        """Return split and label of each image that is to be used."""
         places = {path: layouts.place(path, self._names) for path in paths}
         if self._table is not None and self._table.file is not None:
             places = self._by_table(places, self._table.file, self._table)
-        # One after the other: each of them is large where there are many images.
+        # One after the other: with many images, each of these dictionaries is large.
         layouts.require_labels(
             {path: spot.label for path, spot in places.items()}, self._names, self._shown
         )
@@ -148,6 +149,6 @@ def _entry(path: str, spot: layouts.Place) -> Entry:
 
 
 def open_folder(params: FolderParams, limits: ArchiveParams) -> FolderSource:
-    """The source that `data.folder` describes."""
+    """Open the source that `data.folder` describes."""
     names = layouts.ClassNames(params.real, params.fake)
     return FolderSource(anchored(params.path), params.path, names, limits, params.csv)

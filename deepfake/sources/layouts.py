@@ -1,7 +1,7 @@
-"""Turning paths and tables into split and class.
+"""Read split and class from paths and tables.
 
-Folder names are compared whole, whatever their case, and the deepest one that means something
-wins: `real_vs_fake/real-vs-fake/train/real/1.jpg` is a real image of the training split.
+Folder names are compared whole and ignoring case; the deepest one that means something wins:
+`real_vs_fake/real-vs-fake/train/real/1.jpg` is a real image of the training split.
 """
 
 import csv
@@ -27,14 +27,14 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a path says of an image; None where it says nothing."""
+    """Split and label of an image as its path or a table gives them; None if not given."""
 
     split: str | None
     label: int | None
 
 
 class ClassNames:
-    """Which names mean real and which fake, in any case.
+    """Which names mean real and which fake, ignoring case.
 
     Args:
         real, fake: folder names or table values.
@@ -49,12 +49,12 @@ class ClassNames:
 
 
 def is_image(path: str) -> bool:
-    """Whether the name is that of an image; what the file holds is another question."""
+    """Whether the name is that of an image; the content is not looked at."""
     return path.lower().endswith(SUFFIXES)
 
 
 def place(path: str, names: ClassNames) -> Place:
-    """Split and label by the folders of a path, the deepest that means something winning."""
+    """Return split and label by the folders of a path; the deepest that means something wins."""
     split: str | None = None
     label: int | None = None
     for folder in PurePosixPath(path).parts[:-1]:
@@ -66,12 +66,12 @@ def place(path: str, names: ClassNames) -> Place:
 
 @cache
 def _shared(split: str | None, label: int | None) -> Place:
-    """One object for all the images that are in the same place."""
+    """Return one object for all images in the same place, which saves memory."""
     return Place(split, label)
 
 
 def deciding_folder(path: str, names: ClassNames) -> str | None:
-    """The folder of a path that tells its label, or the word of it that does."""
+    """Return the folder of a path that tells its label, or the word in it that does."""
     for folder in reversed(PurePosixPath(path).parts[:-1]):
         if _place_of_folder(folder, names).label is not None:
             return folder if names.label(folder) is not None else _class_word(folder, names)
@@ -99,7 +99,7 @@ def _place_of_folder(folder: str, names: ClassNames) -> Place:
 
 
 def complete_splits(splits: Mapping[str, str | None], where: str) -> bool:
-    """Whether the images come with splits: all of them or none.
+    """Return whether the images come with splits: all of them or none.
 
     Args:
         splits: split (or None) of each path.
@@ -113,13 +113,13 @@ def complete_splits(splits: Mapping[str, str | None], where: str) -> bool:
         return not without
     raise PipelineError(
         f"{where}: {len(without)} of {len(splits)} images are in none of the split folders "
-        f"({', '.join(SPLITS)} or a usual spelling), the others are: {_first(without)}. "
-        "Move them into a split, or name a csv.split_column."
+        f"({', '.join(SPLITS)} or a usual spelling), though the others are in one. Outside: "
+        f"{_first(without)}. Move them into a split, or set data.folder.csv.split_column."
     )
 
 
 def require_labels(labels: Mapping[str, int | None], names: ClassNames, where: str) -> None:
-    """Raises PipelineError if an image has no label, listing the first few."""
+    """Raise PipelineError if an image has no label, listing the first few."""
     without = [path for path, label in labels.items() if label is None]
     if without:
         raise PipelineError(
@@ -131,7 +131,7 @@ def require_labels(labels: Mapping[str, int | None], names: ClassNames, where: s
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table: the image that it names, as written there, and what it says of it."""
+    """A row of the table: the name of an image as written there, and its label and split."""
 
     number: int
     name: str
@@ -147,7 +147,7 @@ def read_table(
     where: str,
     max_rows: int,
 ) -> list[Row]:
-    """The rows of a CSV (UTF-8, comma-separated, with a header; numbered as lines of it).
+    """Read the rows of a CSV (UTF-8, comma-separated, with a header), numbered by line.
 
     Raises:
         PipelineError: not a CSV, a column is missing, or more rows than `max_rows`.
@@ -173,7 +173,7 @@ def read_table(
 
 
 def read_csv(data: bytes, where: str, max_rows: int) -> Iterator[tuple[int, list[str]]]:
-    """The lines of a CSV with their numbers, the header among them.
+    """Yield the lines of a CSV with their numbers, including the header.
 
     Raises:
         PipelineError: not a CSV, or more rows than `max_rows`.
@@ -200,10 +200,10 @@ def _row(number: int, cells: list[str]) -> Row:
 def match_table(
     rows: list[Row], paths: Iterable[str], names: ClassNames, where: str
 ) -> dict[str, Place]:
-    """The place that the table gives each path it names.
+    """Return split and label of each path that the table names.
 
     A row names an image by its path, by the end of its path (`test/fake/1.jpg` or `1.jpg`), or
-    by either without suffix, in any case.
+    by either without its suffix, ignoring case.
 
     Raises:
         PipelineError: rows that name no image or several, unknown labels or splits, or two
@@ -234,7 +234,7 @@ def match_table(
 
 
 def named(names: Iterable[str], paths: Iterable[str]) -> dict[str, str]:
-    """The path of each name that names exactly one image, as rows of a table do."""
+    """Map each name that matches exactly one image, as rows of a table do, to its path."""
     by_stem = _by_stem(paths)
     candidates = {name: _candidates(name, by_stem) for name in names}
     return {name: found[0] for name, found in candidates.items() if len(found) == 1}
@@ -263,7 +263,7 @@ def _ends_with(path: str, wanted: str, bare: bool) -> bool:
 
 
 def _stem(plain: str) -> str:
-    """The last part of a path, without an image's suffix."""
+    """Return the last part of a path, without the suffix of an image."""
     name = plain.rsplit("/", 1)[-1]
     return name[: name.rindex(".")] if is_image(name) else name
 
@@ -271,7 +271,7 @@ def _stem(plain: str) -> str:
 def oddities(
     rows: Sequence[Row], found: Mapping[str, Place], paths: Iterable[str], where: str
 ) -> list[str]:
-    """What is strange, but not wrong, about a table whose rows can all be used."""
+    """Return warnings about a table whose rows can all be used."""
     odd: list[str] = []
     if len(rows) > len(found):
         odd.append(
@@ -288,11 +288,13 @@ def oddities(
 
 
 def contradictions(found: Mapping[str, Place], folders: Mapping[str, Place], where: str) -> None:
-    """Raises PipelineError if table and class folders disagree: one of them is misread.
+    """Raise PipelineError if table and class folders disagree: one of them is misread.
 
-    Folders say nothing where they are all of one class: such a name stands above the data set.
+    Folders that are all of one class say nothing: the name is that of the whole data set. Images
+    outside any class folder do not change that.
     """
-    if {folders[path].label for path in found} < {REAL, FAKE}:
+    classes = {folders[path].label for path in found} - {None}
+    if classes != {REAL, FAKE}:
         return
     wrong = [
         f"{path} ({LABEL_NAMES[found[path].label or 0]} in the table)"

@@ -11,21 +11,21 @@ from typing import Any, Self
 from deepfake.common.environment import cores
 from deepfake.common.labels import LABEL_NAMES, SPLITS
 from deepfake.params import SampleParams
-from deepfake.sources import portraits
 from deepfake.sources.base import Entry, Offer
+from deepfake.sources.portraits.render import render
 
 ROOT = "real_vs_fake/real-vs-fake"
-# Each split draws from numbers of its own, so that the size of one does not change another.
+# Each split has its own range of numbers, so that the size of one does not change another.
 _SPLIT_STRIDE = 10_000_000
 
 
 class SampleSource:
-    """Images by `portraits.render`, in one process a processor; `read` is for threads."""
+    """Images drawn by `render` in one process for each processor; many threads may call `read`."""
 
     def __init__(self, params: SampleParams, seed: int) -> None:
         self._params = params
         self._seed = seed
-        # A forked child would inherit the locks of whatever threads are running here.
+        # A forked child would inherit the locks of all threads that run here.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(
             cores(), mp_context=context, initializer=_depend_on_the_parent
@@ -63,7 +63,7 @@ class SampleSource:
         assert entry.split is not None
         number = int(entry.path.rsplit("/", 1)[1].removesuffix(".jpg"))
         return self._pool.submit(
-            portraits.render,
+            render,
             label=entry.label,
             seed=self._seed,
             index=SPLITS.index(entry.split) * _SPLIT_STRIDE + number - 1,
@@ -83,7 +83,7 @@ class SampleSource:
 
 
 def _depend_on_the_parent() -> None:
-    """Leave interrupts to the parent, and end when it does, even if it is killed."""
+    """Leave interrupts to the parent process, and end when it ends, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,164 +1,162 @@
-"""A zip read in place, by PKWARE's APPNOTE.TXT: its list of files, and each file's bytes.
-
-`zipfile` holds an object of most of a kilobyte for each file as long as a zip is open. Here the
-list is passed on file by file, and who reads a file says where it is.
-"""
+"""Zip files: list them within bounds and read a member, by the standard `zipfile`."""
 
 import io
+import stat
 import struct
-import threading
-import zlib
+import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, BadZipFile
 
-_END = struct.Struct("<4s4H2LH")
-_END_64 = struct.Struct("<4sQ2H2L4Q")
-_LOCATOR_64 = struct.Struct("<4sLQL")
-_LISTED = struct.Struct("<4s6H3L5H2L")
-_LOCAL = struct.Struct("<4s5H3L2H")
-_LONGEST_COMMENT = 0xFFFF
-_UTF_8 = 0x800
-# A number that stands, in 64 bits, among the extra fields.
-_WIDE, _WIDE_FIELD = 0xFFFFFFFF, 1
+from deepfake.common.errors import PipelineError
+from deepfake.sources.members import Member, canonical, is_junk
+
+# Below this a file may unpack to any multiple of its size: it can do no harm.
+SMALL_BYTES = 1_000_000
+# Bytes that one file may take in the zip's list: 46, its name, and fields of rarely 100 bytes.
+DIRECTORY_BYTES_A_FILE = 400
+# Entries that the zip may list for each file allowed: macOS adds one of its own to each file.
+_ENTRIES_A_FILE = 2
+# A list of this size is read no matter how few files are allowed.
+_SMALL_LIST = 1 << 20
+_ENTRY = b"PK\x01\x02"  # starts each entry of the list
+# Python unpacks bzip2 and LZMA without a bound: a few bytes can fill the memory.
+_READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+# Bits of a member's flags: encryption, encryption of another kind, a patch to another file.
+_ENCRYPTED = 0x1 | 0x40
+_PATCH = 0x20
+# What `zipfile` raises on a list of files that is not one, besides its own error.
+_DAMAGED = (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """What a zip's list says of a file.
+class NotAZip(PipelineError):
+    """A file that cannot be read as a zip; `fault` says why."""
 
-    Attributes:
-        name: as it stands there; bytes that are no text as lone surrogates.
-        place: of its header in the zip file.
-        packed: bytes that it takes there.
-        size: bytes that it unpacks to.
-        checksum: CRC-32 of those.
-        method: of compression.
-        flags: of the zip format.
-        mode: Unix type and permissions, 0 where there are none.
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(
+            f"{path} is not a zip that can be read: {fault}. It has {path.stat().st_size} bytes; "
+            "check that it is complete, or give a directory."
+        )
+        self.fault = fault
+
+
+class TooManyFiles(PipelineError):
+    """A directory or zip with more files than `data.archive.max_files` allows."""
+
+    def __init__(self, path: Path, max_files: int) -> None:
+        super().__init__(
+            f"{path} lists more than {max_files:,} files, the most that data.archive.max_files "
+            "allows. Raise it if the archive is what you expect it to be."
+        )
+
+
+class _File(io.BufferedReader):
+    """A zip file that refuses to read a list of too many files.
+
+    `zipfile` reads the list in one piece and makes an object for each entry. A bound on what a zip
+    can make it allocate must therefore be part of reading.
     """
 
-    name: str
-    place: int
-    packed: int
-    size: int
-    checksum: int
-    method: int
-    flags: int
-    mode: int
+    def __init__(self, path: Path, max_files: int) -> None:
+        super().__init__(io.FileIO(path))
+        self._path = path
+        self._max_files = max_files
+        self.is_listed = False  # set once the list has been read: from then on nothing is refused
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.is_listed or size is None or size <= _SMALL_LIST:
+            return super().read(size)
+        if size > self._max_files * DIRECTORY_BYTES_A_FILE:
+            raise TooManyFiles(self._path, self._max_files)
+        data = super().read(size)
+        if data.count(_ENTRY) > self._max_files * _ENTRIES_A_FILE:
+            raise TooManyFiles(self._path, self._max_files)
+        return data
 
 
 class Zip:
     """A zip file, open for reading; `read` may be called by many threads.
 
-    Attributes:
-        list_bytes: of the list of files.
+    Args:
+        path: of the zip.
+        max_files: how many files it may list.
 
     Raises:
-        BadZipFile: it has no list of files.
+        NotAZip: it has no list of files, or a damaged one.
+        TooManyFiles: its list is longer than `max_files` files need.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 - closed by `close`
-        self._lock = threading.Lock()
+    def __init__(self, path: Path, max_files: int) -> None:
+        self._file = _File(path, max_files)
         try:
-            self._start, self.list_bytes, self._shift = _directory(self._file)
-        except BaseException:
+            self._zip = zipfile.ZipFile(self._file)
+            if any(item.header_offset < 0 for item in self._zip.filelist):
+                raise zipfile.BadZipFile("its list places files before its start")
+        except PipelineError:
             self._file.close()
             raise
+        except _DAMAGED as error:
+            self._file.close()
+            raise NotAZip(path, str(error)) from None
+        self._file.is_listed = True
 
     def close(self) -> None:
+        self._zip.close()
         self._file.close()
 
-    def listed(self) -> Iterator[Listed]:
-        """The files, in the order of the list.
+    def members(self, max_ratio: float) -> Iterator[tuple[str, Member | str]]:
+        """Yield the name of each file with its member, or with the reason why it is refused.
+
+        Can be called once: `zipfile`'s own list, half a kilobyte for each file, is then emptied.
+
+        Args:
+            max_ratio: how many times its size a file may unpack to, where that is more than
+                `SMALL_BYTES`.
+        """
+        for item in self._zip.filelist:
+            name = item.orig_filename.replace("\\", "/")
+            if not name.endswith("/") and not is_junk(name):
+                yield name, _refusal(item, max_ratio) or _member(item, canonical(name))
+        self._zip.filelist.clear()
+        self._zip.NameToInfo.clear()
+
+    def read(self, member: Member) -> bytes:
+        """Return the content of a file; unpacks at most one byte more than `member.size`.
 
         Raises:
-            BadZipFile: the list is damaged.
+            Exception: of `zipfile` or `zlib`: it is damaged, or not what the zip's list says.
         """
-        self._file.seek(self._start)
-        data = self._file.read(self.list_bytes)
-        at = 0
-        while at < self.list_bytes:
-            if len(data) - at < _LISTED.size:
-                raise BadZipFile("its list of files is cut off")
-            fields = _LISTED.unpack_from(data, at)
-            if fields[0] != b"PK\x01\x02":
-                raise BadZipFile("its list of files is damaged")
-            name_end = at + _LISTED.size + fields[10]
-            extra_end = name_end + fields[11]
-            if extra_end + fields[12] > len(data):
-                raise BadZipFile("its list of files is cut off")
-            yield _listed(fields, data[at + _LISTED.size : name_end], data[name_end:extra_end])
-            at = extra_end + fields[12]
-
-    def read(self, place: int, packed: int, size: int, checksum: int, method: int) -> bytes:
-        """The bytes of a file, stored or deflated; in memory at most as many as the list says.
-
-        Raises:
-            BadZipFile, zlib.error, OSError: it is damaged, or not what the list says.
-        """
-        if packed > size + size // 100 + 1000:  # nothing becomes as much longer
-            raise BadZipFile("longer than its list says")
-        with self._lock:
-            self._file.seek(place + self._shift)
-            header = self._file.read(_LOCAL.size)
-            if len(header) < _LOCAL.size or not header.startswith(b"PK\x03\x04"):
-                raise BadZipFile("no file where its list says")
-            self._file.seek(sum(_LOCAL.unpack(header)[9:]), io.SEEK_CUR)
-            data = self._file.read(packed)
-        if method == ZIP_DEFLATED:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
-        if len(data) != size or zlib.crc32(data) != checksum:
-            raise BadZipFile("not what its list says")
+        info = zipfile.ZipInfo(member.name)
+        info.orig_filename = member.name
+        info.header_offset, info.compress_size = member.offset, member.packed
+        info.file_size, info.CRC = member.size, member.checksum or 0
+        info.compress_type, info.flag_bits = member.method, member.flags
+        with self._zip.open(info) as file:
+            data = file.read(member.size + 1)
+        if len(data) != member.size:
+            raise zipfile.BadZipFile("shorter than its list says")
         return data
 
 
-def _directory(file: io.BufferedReader) -> tuple[int, int, int]:
-    """Where the list of files starts, its bytes, and how many bytes stand before the zip itself."""
-    length = file.seek(0, io.SEEK_END)
-    begin = max(0, length - _END.size - _LONGEST_COMMENT)
-    file.seek(begin)
-    tail = file.read(_END.size + _LONGEST_COMMENT)
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < _END.size:
-        raise BadZipFile("it has no list of files at its end")
-    size, offset = _END.unpack_from(tail, at)[5:7]
-    end = begin + at
-    before = end - _LOCATOR_64.size - _END_64.size
-    if before >= 0:
-        file.seek(before)
-        wide = _END_64.unpack(file.read(_END_64.size))
-        locator = file.read(_LOCATOR_64.size)
-        if wide[0] == b"PK\x06\x06" and locator.startswith(b"PK\x06\x07"):
-            (size, offset), end = wide[8:10], before
-    shift = end - size - offset
-    if shift < 0:
-        raise BadZipFile("its list of files lies outside of it")
-    return offset + shift, size, shift
+def _refusal(item: zipfile.ZipInfo, max_ratio: float) -> str | None:
+    if stat.S_IFMT(item.external_attr >> 16) not in (0, stat.S_IFREG):
+        return "link or special file"
+    if item.flag_bits & _ENCRYPTED:
+        return "encrypted"
+    if item.compress_type not in _READABLE_METHODS or item.flag_bits & _PATCH:
+        return "unsupported compression"
+    if item.file_size > max(SMALL_BYTES, max_ratio * item.compress_size):
+        return "compressed too much"
+    return None
 
 
-def _listed(fields: tuple[int, ...], name: bytes, extra: bytes) -> Listed:
-    flags, method = fields[3:5]
-    checksum, packed, size = fields[7:10]
-    mode, place = fields[15] >> 16, fields[16]
-    if _WIDE in (size, packed, place):
-        size, packed, place = _widened([size, packed, place], extra)
-    encoding, errors = ("utf-8", "surrogateescape") if flags & _UTF_8 else ("cp437", "strict")
-    return Listed(name.decode(encoding, errors), place, packed, size, checksum, method, flags, mode)
-
-
-def _widened(numbers: list[int], extra: bytes) -> list[int]:
-    """The numbers, those that are `_WIDE` taken from the extra fields, where they stand in turn."""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, at)
-        if kind == _WIDE_FIELD:
-            values = struct.iter_unpack("<Q", extra[at + 4 : at + 4 + length // 8 * 8])
-            try:
-                return [next(values)[0] if number == _WIDE else number for number in numbers]
-            except (StopIteration, RuntimeError):
-                break
-        at += 4 + length
-    raise BadZipFile("its list of files is damaged")
+def _member(item: zipfile.ZipInfo, path: str) -> Member:
+    return Member(
+        path,
+        item.file_size,
+        item.CRC,
+        name=item.orig_filename,
+        offset=item.header_offset,
+        packed=item.compress_size,
+        method=item.compress_type,
+        flags=item.flag_bits,
+    )

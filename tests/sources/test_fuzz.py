@@ -35,7 +35,7 @@ from deepfake.sources.folder import FolderSource
 from tests.support.making import LIMITS, encoded, noise
 from tests.support.making import settings as parameters
 
-ARCHIVES, TABLES, PICTURES = 4000, 8500, 8500
+ARCHIVES, TABLES, IMAGES = 4000, 8500, 8500
 # Of the inputs, so many are used again and again to see whether memory is kept.
 KEPT, ROUNDS, FIRST = 400, 6, 2
 # Bytes that may stay, of Python's own and of the process.
@@ -312,7 +312,7 @@ def test_images(watch: Watch) -> None:
             reasons.append(error.reason)
         assert set(reasons) <= set(images.REASONS)
 
-    fuzz(FILES, PICTURES, use, watch)
+    fuzz(FILES, IMAGES, use, watch)
 
 
 def test_the_watch_sees_what_it_is_for(watch: Watch, tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tenacity
 from PIL import Image
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL
 from deepfake.params import CsvParams, FolderParams, KaggleParams
-from deepfake.sources import kaggle as module
+from deepfake.sources import kaggle_client, kaggle_retry
 from deepfake.sources.kaggle import fetch, open_kaggle, parse
 from tests.support import kaggle_server
 from tests.support.kaggle_server import (
@@ -89,8 +90,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleSe
 
     # The client fixes the place of its configuration when it is imported.
     monkeypatch.setattr(KaggleApi, "config", str(home / "kaggle.json"))
-    monkeypatch.setattr(module, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(module, "CHUNK", 1000)
+    monkeypatch.setattr(kaggle_retry, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(kaggle_client, "CHUNK", 1000)
     with KaggleServer({("xhlulu", "140k-real-and-fake-faces", 2): ARCHIVE}) as running:
         endpoints = kaggle_env._env_to_endpoint
         monkeypatch.setitem(endpoints, kaggle_env.KaggleEnv.PROD, running.url)
@@ -184,13 +185,15 @@ def test_faults_that_pass_are_waited_out(server: KaggleServer, status: int) -> N
 def waits(header: str) -> float:
     error = Exception()
     error.response = SimpleNamespace(headers={"Retry-After": header})  # type: ignore[attr-defined]
-    return module._wait(error, 1)
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.set_exception((type(error), error, None))
+    return kaggle_retry.wait_seconds(state)
 
 
 def test_how_long_kaggle_asks_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_WAIT", 2.0)
+    monkeypatch.setattr(kaggle_retry, "FIRST_WAIT", 2.0)
     assert waits("7") == 7
-    assert waits("100000") == module.LONGEST_WAIT
+    assert waits("100000") == kaggle_retry.LONGEST_WAIT
     assert waits("soon") == 2
     assert waits(formatdate(time.time() + 50, usegmt=True)) == pytest.approx(50, abs=5)
     assert waits(formatdate(time.time() - 50, usegmt=True)) == 2
@@ -204,7 +207,7 @@ def test_the_newest_version_is_asked_for_again(server: KaggleServer) -> None:
 def test_progress_of_a_download_is_told(
     server: KaggleServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.05)
+    monkeypatch.setattr(kaggle_client, "SECONDS_BETWEEN_LINES", 0.05)
     server.pace = 60_000
     fetch(DATA_SET, LIMITS)
     line = r"downloaded \d+ of 0 MB, 0\.\d MB/s, \d+ s left"
@@ -221,9 +224,9 @@ def test_a_cut_connection_is_resumed_where_it_broke(server: KaggleServer) -> Non
 def test_a_later_run_continues_what_an_earlier_one_kept(
     server: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    monkeypatch.setattr(kaggle_retry, "ATTEMPTS", 1)
     server.faults = [Fault(FILES, cut_after=30_000)]
-    with refusal("connection to Kaggle failed", "30000 bytes) is kept"):
+    with refusal("connection to Kaggle failed", "30000 bytes received so far are kept"):
         fetch(DATA_SET, LIMITS)
     assert not (cache(tmp_path) / "archive.zip").exists()
     assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
@@ -233,7 +236,7 @@ def test_a_later_run_continues_what_an_earlier_one_kept(
 def test_a_file_that_changed_meanwhile_is_not_appended_to(
     server: KaggleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    monkeypatch.setattr(kaggle_retry, "ATTEMPTS", 1)
     server.faults = [Fault(FILES, cut_after=30_000)]
     with refusal("kept"):
         fetch(DATA_SET, LIMITS)
@@ -245,7 +248,7 @@ def test_a_file_that_changed_meanwhile_is_not_appended_to(
 def test_a_stalled_connection_is_given_up_and_resumed(
     server: KaggleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(kaggle_client, "PATIENCE", 0.3)
     server.faults = [Fault(FILES, stall_after=10_000, seconds=60)]
     started = time.monotonic()
     assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE

@@ -17,7 +17,12 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from deepfake.sources import portraits
+from deepfake.sources.portraits import manipulations
+from deepfake.sources.portraits.camera import photograph
+from deepfake.sources.portraits.manipulations import MANIPULATIONS, manipulate
+from deepfake.sources.portraits.portrait import draw_portrait
+from deepfake.sources.portraits.render import contact_sheet, streams
+from deepfake.sources.portraits.render import render as render_portrait
 
 # Of the versions of NumPy and Pillow that requirements.txt pins. A change here changes the sample,
 # and with it every number that is quoted for it.
@@ -48,7 +53,7 @@ SIZE = 128  # of the images of the tests below: a quarter of the time
 
 @cache
 def render(label: int, index: int, strength: float = 1.0) -> bytes:
-    return portraits.render(label=label, seed=1, index=index, size=SIZE, strength=strength)
+    return render_portrait(label=label, seed=1, index=index, size=SIZE, strength=strength)
 
 
 def opened(data: bytes) -> Any:
@@ -56,7 +61,7 @@ def opened(data: bytes) -> Any:
 
 
 def digest(arguments: dict[str, Any]) -> str:
-    return hashlib.sha256(portraits.render(**arguments)).hexdigest()
+    return hashlib.sha256(render_portrait(**arguments)).hexdigest()
 
 
 @pytest.mark.parametrize(("arguments", "expected"), PINNED)
@@ -75,7 +80,7 @@ def test_bytes_do_not_depend_on_process_or_order() -> None:
 @pytest.mark.parametrize("size", [64, 97, 200, 256])
 @pytest.mark.parametrize("label", [0, 1])
 def test_is_a_plain_jpeg_of_the_size_asked_for(label: int, size: int) -> None:
-    image_file = opened(portraits.render(label=label, seed=2, index=4, size=size))
+    image_file = opened(render_portrait(label=label, seed=2, index=4, size=size))
     assert (image_file.format, image_file.mode, image_file.size) == ("JPEG", "RGB", (size, size))
     assert not image_file.getexif()
     assert np.asarray(image_file).std() > 10
@@ -83,7 +88,7 @@ def test_is_a_plain_jpeg_of_the_size_asked_for(label: int, size: int) -> None:
 
 def test_every_image_is_another_one() -> None:
     drawn = {render(label, index) for label in (0, 1) for index in range(10)}
-    drawn.add(portraits.render(label=0, seed=2, index=0, size=SIZE))
+    drawn.add(render_portrait(label=0, seed=2, index=0, size=SIZE))
     assert len(drawn) == 21
 
 
@@ -94,27 +99,27 @@ def test_strength_changes_fakes_only() -> None:
 
 def test_manipulations_stay_inside_the_face() -> None:
     for index in range(8):
-        scene, camera, forger, _ = portraits._streams(1, 1, index)
-        planes, face = portraits._draw(scene, SIZE)
-        before = portraits._photograph(planes, camera)
-        after = portraits._manipulate(before, face, forger, 1.0)
+        scene, camera, forger, _ = streams(1, 1, index)
+        planes, face = draw_portrait(scene, SIZE)
+        before = photograph(planes, camera)
+        after = manipulate(before, face, forger, 1.0)
         changed = np.abs(after - before).max(axis=0)
         assert 0.1 < (face > 0).mean() < 0.5
         assert changed[face == 0].max() == 0.0
         assert (changed[face == 1] > 0).mean() > 0.99
 
 
-@pytest.mark.parametrize("name", portraits.MANIPULATIONS)
+@pytest.mark.parametrize("name", MANIPULATIONS)
 def test_each_manipulation_grows_with_strength(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chances = {other: float(other == name) for other in portraits.MANIPULATIONS}
-    monkeypatch.setattr(portraits, "FREQUENCY", chances)
-    scene, camera, _, _ = portraits._streams(1, 1, 0)
-    planes, face = portraits._draw(scene, SIZE)
-    before = portraits._photograph(planes, camera)
+    chances = {other: float(other == name) for other in MANIPULATIONS}
+    monkeypatch.setattr(manipulations, "FREQUENCY", chances)
+    scene, camera, _, _ = streams(1, 1, 0)
+    planes, face = draw_portrait(scene, SIZE)
+    before = photograph(planes, camera)
 
     def change(strength: float) -> float:
         forger = np.random.default_rng(8)
-        after = portraits._manipulate(before, face, forger, strength)
+        after = manipulate(before, face, forger, strength)
         return float(np.sqrt(np.mean((after - before) ** 2)))
 
     assert 0.0 < change(0.1) < change(0.5) < change(1.0)
@@ -151,15 +156,15 @@ def test_metadata_does_not_give_the_label_away() -> None:
 )
 def test_arguments_out_of_range_are_named(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"Received {message}"):
-        portraits.render(**{"label": 0, "seed": 0, "index": 0, **wrong})
+        render_portrait(**{"label": 0, "seed": 0, "index": 0, **wrong})
 
 
 def test_contact_sheet_has_reals_above_fakes() -> None:
-    sheet = portraits.contact_sheet(1, 2, seed=1, size=256)
+    sheet = contact_sheet(1, 2, seed=1, size=256)
     assert sheet.size == (512, 512)
     for label in (0, 1):
         tile = np.asarray(sheet)[label * 256 : label * 256 + 256, 256:]
-        expected = opened(portraits.render(label=label, seed=1, index=1))
+        expected = opened(render_portrait(label=label, seed=1, index=1))
         assert np.array_equal(tile, np.asarray(expected))
 
 

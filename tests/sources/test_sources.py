@@ -15,15 +15,15 @@ from PIL import Image
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL
 from deepfake.params import DataParams, FolderParams, SampleParams
-from deepfake.sources import layouts, open_source, portraits
+from deepfake.sources import layouts, open_source
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Entry, Unreadable
 from deepfake.sources.folder import FolderSource, open_folder
 from deepfake.sources.layouts import ClassNames, Place
-from deepfake.sources.zips import Zip
+from deepfake.sources.portraits.render import render
 from tests.support.making import LIMITS, settings, zip_bytes
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 needs_shared = pytest.mark.skipif(
     not (SHARED / "data").is_dir(), reason=f"the test data in {SHARED} is not on this machine"
 )
@@ -220,6 +220,36 @@ def test_a_list_of_files_of_any_length_is_not_read(tmp_path: Path) -> None:
     assert peak < 10_000_000
 
 
+def test_a_list_of_far_too_many_files_costs_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(65_000):
+            archive.writestr(zipfile.ZipInfo(f"{number}"), b"")
+    tracemalloc.start()
+    with pytest.raises(PipelineError, match="lists more than 10,000 files"):
+        Archive(path, LIMITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_a_list_that_places_files_before_the_start(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", ["real/1.jpg"])
+    data = bytearray(path.read_bytes())
+    end = data.index(b"PK\x05\x06")
+    struct.pack_into("<L", data, end + 16, len(data))  # where the list is said to begin
+    path.write_bytes(data)
+    with pytest.raises(PipelineError, match="not a zip that can be read"):
+        Archive(path, LIMITS)
+
+
+def test_a_name_that_is_not_text(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", ["real/\u00e9.jpg"])
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+    with pytest.raises(PipelineError, match="not a zip that can be read"):
+        Archive(path, LIMITS)
+
+
 def test_a_directory_of_too_many_files(tmp_path: Path) -> None:
     root = directory(tmp_path / "data", [f"real/{number}.jpg" for number in range(12)])
     with pytest.raises(PipelineError, match="lists more than 10 files"):
@@ -391,6 +421,14 @@ def test_a_folder_above_everything_that_is_named_like_a_class(tmp_path: Path) ->
     assert labels == {"ai/1.jpg": REAL, "ai/2.jpg": FAKE}
 
 
+def test_images_outside_of_such_a_folder(tmp_path: Path) -> None:
+    table = b"path,label\n1.jpg,real\n2.jpg,fake\n3.jpg,real\n"
+    files = {"t.csv": table, "ai/1.jpg": b"", "ai/2.jpg": b"", "3.jpg": b""}
+    found = offered(folder_params(directory(tmp_path / "d", files), file="t.csv"))
+    labels = {path: label for path, (_, label) in found.items()}
+    assert labels == {"ai/1.jpg": REAL, "ai/2.jpg": FAKE, "3.jpg": REAL}
+
+
 def data_params(source: str, folder: FolderParams) -> DataParams:
     return settings(source=source).model_copy(
         update={
@@ -422,7 +460,7 @@ def test_the_sample_is_drawn_in_the_layout_of_140k(tmp_path: Path) -> None:
     for entry in entries:
         assert layouts.place(entry.path, NAMES) == Place(entry.split, entry.label)
         assert Image.open(io.BytesIO(image_files[entry.path])).size == (64, 64)
-    first = portraits.render(label=REAL, seed=7, index=0, size=64, strength=1.0)
+    first = render(label=REAL, seed=7, index=0, size=64, strength=1.0)
     assert image_files[f"{root}/train/real/00001.jpg"] == first
 
 
@@ -460,9 +498,8 @@ def test_more_files_than_sixteen_bits_count(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for number in range(65_540):
             archive.writestr(zipfile.ZipInfo(f"{number}"), b"")
-    opened = Zip(tmp_path / "a.zip")
-    assert [item.name for item in opened.listed()] == [f"{number}" for number in range(65_540)]
-    opened.close()
+    with Archive(tmp_path / "a.zip", LIMITS.model_copy(update={"max_files": 65_540})) as view:
+        assert list(view.members) == sorted(f"{number}" for number in range(65_540))
 
 
 def test_numbers_of_sixty_four_bits(tmp_path: Path) -> None:

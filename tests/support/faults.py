@@ -1,6 +1,6 @@
-"""What can be wrong with a source, how it is provoked, and what comes of it.
+"""What can be wrong with a source, how to provoke it, and what the pipeline does.
 
-One list: the tests run every fault in it, and `make docs` writes the table in docs/ingest.md of it.
+There is one list: the tests run every fault in it, and `make docs` writes it into docs/ingest.md.
 """
 
 import io
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from deepfake.sources import portraits
+from deepfake.sources.portraits.render import render
 from tests.support.kaggle_server import DOWNLOAD, FILES, INTROSPECT, Fault, KaggleServer
 from tests.support.making import encoded, image_file, noise, split_files, write, zip_bytes, zipped
 
@@ -34,10 +34,10 @@ class Case:
     Attributes:
         name: the fault, as the documentation calls it.
         outcome: one of the four above.
-        says: parts of the message in their order; of a file refused, the one reason.
-        make: makes the source in a folder that is there and empty, and returns its path.
-        note: what happens, where nothing is said.
-        parameters: those that differ from the tests' own, by their last name.
+        says: parts of the message, in order; for a refused file, its one reason.
+        make: makes the source in an existing empty folder, and returns its path.
+        note: what happens, if there is no message.
+        parameters: changes to the parameters of the tests, by their last name.
         files: how many images are refused.
     """
 
@@ -56,9 +56,9 @@ class Awkward:
 
     Attributes:
         outcome: HANDLED or REFUSED.
-        says: the reason, or how it is read.
+        says: the reason for refusing it, or how it is read.
         make: its bytes.
-        right: whether pixels, uint8 RGB of shape (height, width, 3), are as they should be.
+        right: whether the decoded pixels, uint8 RGB (height, width, 3), are correct.
     """
 
     name: str
@@ -74,8 +74,8 @@ class Trouble:
 
     Attributes:
         make: tells a server what to do wrong; it has the archive of version 2.
-        requests: how many requests for the download there are.
-        seconds: that it takes at least.
+        requests: how many download requests are made.
+        seconds: how long the run takes at least.
         downloaded_before: whether the version was downloaded once, and its archive removed since.
         environment: variables to change.
     """
@@ -248,7 +248,7 @@ ARCHIVES = [
             "__MACOSX/train/real/0.png": b"x", "train/real/.DS_Store": b"x",
             "train/fake/Thumbs.db": b"x", "train/fake/._1.png": b"x",
         }),
-        "Passed over.",
+        "Skipped.",
     ),
     Case(
         "folders above the known layout", HANDLED, (), archive({}, above="a/Downloads (1)/faces/"),
@@ -426,7 +426,7 @@ def table(*rows: str, header: str = "path,label") -> dict[str, bytes]:
 def near_duplicate() -> dict[str, bytes]:
     """An image of test at half its size in train, and another one of valid compressed again."""
     one, other = (
-        Image.open(io.BytesIO(portraits.render(label=0, seed=1, index=i, size=192, strength=1.0)))
+        Image.open(io.BytesIO(render(label=0, seed=1, index=i, size=192, strength=1.0)))
         for i in range(2)
     )
     return GOOD | {
@@ -549,7 +549,7 @@ DATA_SETS = [
     Case(
         "near-duplicates across splits", WARNING,
         ("2 images of train and 0 of valid look like", "like_a.png like test/real/a.png"),
-        folder(near_duplicate()), "The pairs are in `metrics/data.json`.",
+        folder(near_duplicate()), "The pairs are in `data/metadata/summary.json`.",
     ),
     Case(
         "near-duplicates across splits, `data.near_duplicates.drop_from_train`", WARNING,
@@ -640,7 +640,7 @@ KAGGLE = [
     ),
     Trouble(
         "a connection cut without progress", ERROR,
-        ("the connection to Kaggle failed", "What has arrived (0 bytes) is kept and continued"),
+        ("the connection to Kaggle failed", "The 0 bytes received so far are kept"),
         faults(*[Fault(FILES, cut_after=0)] * 10),
     ),
     Trouble(
@@ -649,7 +649,7 @@ KAGGLE = [
     ),
     Trouble(
         "a wrong length, too long", HANDLED, (), faults(Fault(FILES, length=100_000_000)),
-        "The file is not taken for whole: asked for again.",
+        "The file is not accepted as complete and is requested again.",
     ),
     Trouble(
         "a wrong length, too short", ERROR,
@@ -669,7 +669,7 @@ KAGGLE = [
     ),
     Trouble(
         "a page of another network (a hotel's, say) for every answer", ERROR,
-        ("something else than Kaggle answered", "sign in"),
+        ("the answer did not come from Kaggle", "sign-in"),
         faults(Fault(INTROSPECT, status=200, **WEB)),
     ),
     Trouble(
@@ -698,7 +698,7 @@ BEGIN, END = "<!-- faults -->\n", "<!-- end -->\n"
 
 
 def documented(page: str) -> str:
-    """The page with its tables written anew."""
+    """Return the page with its tables made from the lists above."""
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
     sections = {

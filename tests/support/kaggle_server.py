@@ -1,4 +1,4 @@
-"""A Kaggle on this machine: as much of its API as the real client uses to download a data set.
+"""A local Kaggle: as much of its API as the real client uses to download a data set.
 
 The client sends POST requests with JSON bodies; a download is answered by a redirect to a signed
 address, where the file is served with ETag, Last-Modified and byte ranges. `KaggleServer.faults`
@@ -17,14 +17,14 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlparse
 
-# Put together here, so that a search for them does not find this file.
+# Joined here, so that a search for them does not find this file.
 TOKEN = "-".join(["KGAT_marked", "token", "0123456789"])
 USER, LEGACY_KEY = "tester", "-".join(["marked", "legacy", "key", "1122334455"])
 BASIC = b64encode(f"{USER}:{LEGACY_KEY}".encode()).decode()
 SIGNATURE = "-".join(["marked", "signature", "9876543210"])
 MODIFIED = "Wed, 01 Jan 2025 00:00:00 GMT"
 
-# Of the environment, what would lead the client elsewhere.
+# Variables of the environment that would lead the client elsewhere.
 VARIABLES = (
     "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR",
     "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY",
@@ -43,7 +43,7 @@ class Fault:
     """What goes wrong with one request.
 
     Attributes:
-        where: start of the path of the requests that it waits for.
+        where: start of the path of the requests that it applies to.
         status: answer with this status instead: with `message`, or with `body` if there is one.
         cut_after: close the connection after so many bytes of the body.
         stall_after: send so many bytes, then nothing for `seconds`.
@@ -65,7 +65,7 @@ class Fault:
 
 @dataclass
 class Request:
-    """A request that came in."""
+    """A request that was received."""
 
     path: str
     body: dict[str, Any]
@@ -78,9 +78,9 @@ class KaggleServer:
 
     Attributes:
         archives: bytes by (owner, slug, version).
-        faults: what is to go wrong.
-        requests: what came in.
-        pace: bytes of an archive served in a second; None: as many as go.
+        faults: what goes wrong.
+        requests: what was received.
+        pace: bytes of an archive served per second; None: no limit.
         sent: bytes of archives sent so far.
     """
 
@@ -105,7 +105,7 @@ class KaggleServer:
         self.close()
 
     def close(self) -> None:
-        """Stop; who connects from now on is refused."""
+        """Stop; later connections are refused."""
         if self._thread.is_alive():
             self._http.shutdown()
             self._http.server_close()
@@ -127,12 +127,12 @@ class KaggleServer:
         return None
 
 
-# What is never to be found in anything that a run writes or shows.
+# Nothing that a run writes or shows may contain these.
 SECRETS = (TOKEN, LEGACY_KEY, BASIC, SIGNATURE)
 
 
 def point_at(url: str) -> None:
-    """Make the kaggle client of this process talk to a server instead of Kaggle."""
+    """Make the Kaggle client of this process talk to a server at `url` instead of Kaggle."""
     from kagglesdk import kaggle_env
 
     kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = url

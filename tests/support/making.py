@@ -1,4 +1,4 @@
-"""Data sets for tests, made as they are needed: images, folders, zips, and their parameters."""
+"""Data sets that tests make as needed: images, folders, zips, and their parameters."""
 
 import io
 import zipfile
@@ -38,7 +38,7 @@ def noise(number: int, width: int = 24, height: int = 24) -> Image.Image:
 
 
 def image_file(number: int, size: int = 24) -> bytes:
-    """A PNG of noise, another one for each number."""
+    """Return a PNG of noise, different for each number."""
     return encoded(noise(number, size, size), "PNG", compress_level=0)
 
 
@@ -54,7 +54,7 @@ def split_files(per_class: int = 4) -> dict[str, bytes]:
 
 
 def write(root: Path, files: Mapping[str, bytes]) -> Path:
-    """A directory with these files."""
+    """Write these files into a directory; returns it."""
     for name, data in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,13 +63,13 @@ def write(root: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def zipped(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    """A zip with these files."""
+    """Write a zip with these files; returns its path."""
     path.write_bytes(zip_bytes(files, method))
     return path
 
 
 def zip_bytes(files: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip with these files; the same bytes at any time."""
+    """Return the bytes of a zip with these files; the same at any time."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, data in files.items():
@@ -78,8 +78,8 @@ def zip_bytes(files: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> b
 
 
 def settings(path: Path | str = "unused", **changes: Any) -> DataParams:
-    """Parameters for a folder or zip; `changes` are of `data`, `data.folder`, `data.folder.csv`,
-    `data.near_duplicates` and `data.archive`, by their last name."""
+    """Return parameters for a folder or zip; `changes` are of `data`, `data.folder`,
+    `data.folder.csv`, `data.near_duplicates` and `data.archive`, by their last name."""
     csv = {"file": None, "path_column": "path", "label_column": "label", "split_column": None}
     near = {"max_distance": 12, "drop_from_train": False}
     limits = LIMITS.model_dump()
@@ -102,18 +102,18 @@ def settings(path: Path | str = "unused", **changes: Any) -> DataParams:
 
 
 def run(params: DataParams, directory: Path, seed: int = 1) -> dict[str, Any]:
-    """The whole of `ingest`, as its stage calls it; returns the report."""
+    """Run `ingest` as its stage does; returns the report."""
     with open_source(params, seed) as source:
         return ingest(source, params, seed, directory)
 
 
 def packed(directory: Path) -> dict[str, shards.ImageFile]:
-    """What was written, by path."""
+    """Return the images written, by path."""
     return {item.path: item for split in SPLITS for item in shards.image_files(directory, split)}
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    """Bytes of every file below a directory, by path."""
+    """Return the bytes of every file below a directory, by path."""
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
         for path in sorted(directory.rglob("*"))
