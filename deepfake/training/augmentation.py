@@ -14,9 +14,12 @@ JPEG_QUALITIES = (50, 95)
 class Augmentation:
     """What is done to an image at random; every amount is the most in either direction.
 
-    flip: mirror every other image. rotation: degrees. zoom: fraction. shift: fraction of the
-    side, each way. contrast: fraction. jpeg: share of images encoded again as JPEG of a quality
-    drawn from `JPEG_QUALITIES`.
+    Attributes:
+        flip: whether to mirror an image with probability 1/2.
+        rotation: in degrees.
+        zoom, contrast: as fractions.
+        shift: as a fraction of the side.
+        jpeg: share of images encoded again as JPEG, at a quality drawn from `JPEG_QUALITIES`.
     """
 
     flip: bool

@@ -1,4 +1,7 @@
-"""TODO of training.head_training."""
+"""Phase 1 of training: the head on the embeddings, in NumPy.
+
+The head is so small that starting TensorFlow would take longer than the whole training.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfake.data import embeddings
+from deepfake.data.array_file import ArrayFile
 from deepfake.data.embeddings import Embeddings
 from deepfake.models.head import Array, Head, moments, standardisation
 from deepfake.params import TrainParams
@@ -24,8 +28,19 @@ def gradients(
     dropout: float,
     generator: np.random.Generator,
 ) -> tuple[Array, list[Array]]:
-    """Logits (n,) of a standardised batch (n, d) in training, and the gradients, as `head.weights`,
-    of the mean weighted log loss plus `weight_decay / 2` times the squared kernels."""
+    """One forward and backward pass.
+
+    The loss is the mean weighted log loss plus `weight_decay / 2` times the squared kernels.
+
+    Args:
+        standardised: features (n, d), as `head.standardised` returns them.
+        labels: (n,) float32, 1 for fake.
+        example_weights: (n,) float32.
+        dropout: the share of hidden activations left out, those that `generator` draws.
+
+    Returns:
+        Logits (n,) of this pass, and the gradients in the order of `head.weights`.
+    """
     inputs, kept = [standardised], []
     for kernel, bias in zip(head.kernels[:-1], head.biases[:-1], strict=True):
         x = np.maximum(inputs[-1] @ kernel + bias, 0)
@@ -52,8 +67,8 @@ def _sigmoid(logits: Array) -> Array:
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1 with the rate corrected), with Keras's
-    constants; changes `weights` in place."""
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980: algorithm 1 in the efficient order of section 2),
+    with Keras's constants; changes `weights` in place."""
 
     def __init__(self, weights: Sequence[Array]) -> None:
         self.weights = list(weights)
@@ -78,7 +93,7 @@ class Adam:
 
 
 class Variable:
-    """An array as the training loop takes Keras's variables: read with `numpy`, set by `assign`."""
+    """An array with the two methods of a Keras variable that the training loop uses."""
 
     def __init__(self, array: Array) -> None:
         self._array = array
@@ -99,10 +114,16 @@ def train_head(
     work: Path,
     on_epoch: Callable[[Row], None],
 ) -> tuple[Head, State]:
-    """Phase 1: the head on the embeddings, every view of an image an example of its own.
+    """Train a new head on embeddings; every view of an image is an example of its own.
 
-    The loss is the log loss plus `weight_decay / 2` times the squared weights. Validation
-    averages the logits over the views, as the image model does.
+    Validation averages the logits over the views, as the image model does.
+
+    Args:
+        work: folder for the checkpoint.
+        on_epoch: called with each row of the history.
+
+    Raises:
+        PipelineError: training diverged.
     """
     head = Head.create(
         *standardisation(*moments(train.features)),
@@ -110,7 +131,7 @@ def train_head(
         np.random.default_rng([seed, 0]),
     )
     optimizer = Adam(head.weights)
-    blocks = _Standardised(head, train.features)
+    blocks = StandardisedBlocks(head, train.features)
 
     def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
         generator = np.random.default_rng([seed, 1, epoch])
@@ -121,31 +142,37 @@ def train_head(
 
     weights = [Variable(weight) for weight in head.weights]
     phase = Phase(
-        "head",
-        params.epochs,
-        params.patience,
-        params.learning_rate,
-        params.schedule,
-        run_epoch,
-        validate,
-        [*weights, *(Variable(array) for array in optimizer.state)],
-        weights,
+        name="head",
+        epochs=params.epochs,
+        patience=params.patience,
+        learning_rate=params.learning_rate,
+        schedule=params.schedule,
+        run_epoch=run_epoch,
+        validate=validate,
+        variables=[*weights, *(Variable(array) for array in optimizer.state)],
+        weights=weights,
     )
     return head, run(phase, work / "head.npz", on_epoch)
 
 
-class _Standardised:
-    """The blocks of embeddings (n, views, d), each as standardised examples (n * views, d). The one
-    read last is kept, which is all there is where a block takes everything."""
+class StandardisedBlocks:
+    """Embeddings (n, views, d) a block of images at a time, as standardised examples
+    (images * views, d).
 
-    def __init__(self, head: Head, features: np.ndarray | embeddings.Rows) -> None:
+    The last block read stays in memory; small embeddings are a single block, read once.
+
+    Attributes:
+        places: the images of each block.
+    """
+
+    def __init__(self, head: Head, features: np.ndarray | ArrayFile) -> None:
         self.places = embeddings.blocks(features)
         self._head, self._features = head, features
         self._kept: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, number: int) -> np.ndarray:
         if self._kept is None or self._kept[0] != number:
-            self._kept = None  # before the next one, lest both are in memory
+            self._kept = None  # frees it before the next one is read
             self._kept = number, self._read(self.places[number])
         return self._kept[1]
 
@@ -162,19 +189,19 @@ class _Standardised:
 def _head_epoch(
     head: Head,
     optimizer: Adam,
-    blocks: _Standardised,
+    blocks: StandardisedBlocks,
     image_labels: np.ndarray,
     params: TrainParams,
     rate: float,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Train on every example once, a block in memory at a time; the labels and logits seen."""
+    """Train on every example once, block by block; returns their labels and logits."""
     class_weights = balanced(image_labels, params.class_weight)
     labels, logits = [], []
     for number in generator.permutation(len(blocks.places)):
         x = blocks[number]
         y = image_labels[blocks.places[number]]
-        y = np.repeat(y, len(x) // len(y))  # every view has its image's
+        y = np.repeat(y, len(x) // len(y))  # every view has its image's label
         order = generator.permutation(len(y))
         for start in range(0, len(order), params.batch_size):
             rows = order[start : start + params.batch_size]

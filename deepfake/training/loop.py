@@ -1,9 +1,7 @@
-"""Training of the image model in two phases: the head on embeddings, then the network on images.
+"""The training loop that both phases share: schedule, early stopping, checkpoints.
 
-Both phases are one loop: epochs with a learning-rate schedule, stopping early, keeping the
-weights that were best on `valid`, and able to continue where a killed run stopped. Every random
-choice follows from (seed, phase, epoch), so that a continued run ends with the same weights as
-an undisturbed one.
+Every random choice follows from (seed, phase, epoch), so that a continued run ends with the same
+weights as one that was not interrupted.
 """
 
 import json
@@ -18,7 +16,7 @@ import numpy as np
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing
-from deepfake.evaluation import metrics
+from deepfake.evaluation.ranking import roc_auc
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -35,7 +33,7 @@ Row = dict[str, Any]
 
 
 def balanced(labels: np.ndarray, class_weight: str) -> np.ndarray:
-    """The weight of each class in the loss, (2,) float32, as scikit-learn's `balanced`."""
+    """The weight of each class in the loss, (2,) float32: scikit-learn's `balanced`, or ones."""
     counts = np.bincount(labels, minlength=2)
     if class_weight == "none":
         return np.ones(2, dtype="float32")
@@ -43,7 +41,7 @@ def balanced(labels: np.ndarray, class_weight: str) -> np.ndarray:
 
 
 def scheduled(rate: float, schedule: str, epoch: int, epochs: int) -> float:
-    """The learning rate of `epoch` (from 0): constant, or half a cosine down to nearly 0
+    """The learning rate of `epoch` (from 0): constant, or falling along half a cosine to nearly 0
     (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
     if schedule == "constant":
         return rate
@@ -51,20 +49,32 @@ def scheduled(rate: float, schedule: str, epoch: int, epochs: int) -> float:
 
 
 def measured(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
-    """Log loss and ROC-AUC of logits; raises `PipelineError` where training diverged."""
+    """Log loss and ROC-AUC of logits (n,).
+
+    Raises:
+        PipelineError: a logit is not finite: training diverged.
+    """
     if not np.isfinite(logits).all():
         raise PipelineError("training diverged: the loss is no longer finite; lower learning_rate")
     signed = np.where(labels > 0, -1, 1) * logits.astype("float64")
-    return float(np.logaddexp(0, signed).mean()), metrics.roc_auc(labels, logits)
+    return float(np.logaddexp(0, signed).mean()), roc_auc(labels, logits)
 
 
 @dataclass
 class Phase:
     """What the loop needs to know of a phase.
 
-    `run_epoch(epoch, rate)` trains and returns (labels, logits) of the epoch's own examples;
-    `validate()` returns (labels, logits) of `valid`; `variables` are all that training changes,
-    `weights` those of them that make the model.
+    Attributes:
+        name: of the phase in the history.
+        epochs: at most.
+        patience: epochs without a better ROC-AUC on `valid` before the phase stops.
+        learning_rate: of the first epoch.
+        schedule: `constant` or `cosine`.
+        run_epoch: trains the epoch of this number (from 0) at this learning rate; returns labels
+            and logits of the examples trained on.
+        validate: returns labels and logits of `valid`.
+        variables: all that training changes.
+        weights: those of them that make the model.
     """
 
     name: str
@@ -80,21 +90,29 @@ class Phase:
 
 @dataclass
 class State:
-    """Where the loop stands after `len(history)` epochs."""
+    """Where the loop stands after `len(history)` epochs; `best` holds the weights of
+    `best_epoch`, which is 0 for those that the phase began with."""
 
     history: list[Row]
     best: list[np.ndarray]
     best_roc_auc: float
     best_epoch: int
 
+    def stops_early(self, patience: int) -> bool:
+        """Early stopping: the last `patience` epochs brought no better ROC-AUC on `valid`."""
+        return len(self.history) - self.best_epoch >= patience
+
 
 def run(
     phase: Phase, checkpoint: Path, on_epoch: Callable[[Row], None], start_roc_auc: float = -1.0
 ) -> State:
-    """Train a phase and put its best weights in place.
+    """Train a phase until its last epoch or early stopping, then restore its best weights.
 
-    `start_roc_auc` is what `weights` reach on `valid` as they are: they are kept, as epoch 0,
-    unless an epoch does better. `on_epoch` is given each row of the history.
+    Args:
+        checkpoint: the file that an interrupted run is continued from.
+        on_epoch: called with each row of the history, those of the interrupted run included.
+        start_roc_auc: ROC-AUC on `valid` of the weights given; they are kept, as epoch 0, unless
+            an epoch is better.
     """
     state = State([], [w.numpy() for w in phase.weights], start_roc_auc, 0)
     if checkpoint.exists():
@@ -103,11 +121,8 @@ def run(
         for row in state.history:
             on_epoch(row)
     saved = time.monotonic()
-    while len(state.history) < phase.epochs:
-        epoch = len(state.history)
-        if epoch - state.best_epoch >= phase.patience:
-            break
-        _one_epoch(phase, epoch, state)
+    while len(state.history) < phase.epochs and not state.stops_early(phase.patience):
+        _one_epoch(phase, len(state.history), state)
         on_epoch(state.history[-1])
         if time.monotonic() - saved > _CHECKPOINT_SECONDS:
             _save(phase, checkpoint, state)
@@ -118,6 +133,7 @@ def run(
 
 
 def _one_epoch(phase: Phase, epoch: int, state: State) -> None:
+    """Train and validate once; add to the history, and keep the weights if they are the best."""
     rate = scheduled(phase.learning_rate, phase.schedule, epoch, phase.epochs)
     train_loss, train_roc_auc = measured(*phase.run_epoch(epoch, rate))
     valid_loss, valid_roc_auc = measured(*phase.validate())
@@ -159,7 +175,8 @@ def _resume(phase: Phase, checkpoint: Path) -> State:
 
 
 def reseed(network: Any, seed: int, epoch: int) -> None:
-    """Give every dropout layer the random state of this epoch, whatever ran before."""
-    for layer in network._flatten_layers():
+    """Give every dropout layer of `network` the random state of this epoch, so that it does not
+    depend on what ran before."""
+    for layer in network.layers:
         if hasattr(layer, "seed_generator"):
             layer.seed_generator.state.assign([seed & 0x7FFFFFFF, epoch])

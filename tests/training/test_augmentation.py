@@ -218,7 +218,7 @@ def test_the_quality_is_drawn_from_the_whole_range(monkeypatch: pytest.MonkeyPat
         qualities.append(quality)
         return pixels
 
-    monkeypatch.setattr("deepfake.augmentation._encoded_again", noting)
+    monkeypatch.setattr("deepfake.training.augmentation._encoded_again", noting)
     generator = np.random.default_rng(0)
     for _ in range(1000):
         augmentation(jpeg=1.0)(noise(4, 4), generator)
