@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
+from tests.support.networks import LAYERS, SIZE, VIEWS, linear
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,3 +45,24 @@ def python() -> Callable[..., tuple[list[str], dict[str, str]]]:
         )
 
     return command
+
+
+@pytest.fixture(scope="session")
+def network() -> Any:
+    """A narrow MobileNetV2 with random weights."""
+    tensorflow_setup.start(seed=3, precision="float32")
+    return mobilenet_v2.initial("random", 0.35)[0]
+
+
+@pytest.fixture(scope="session")
+def features(network: Any) -> Any:
+    """The features of `network`."""
+    return pooling.features(network, LAYERS, ["mean", "std"], SIZE)
+
+
+@pytest.fixture(scope="session")
+def scored(features: Any) -> Any:
+    """An image model on `features` with a random linear head."""
+    dimensions = features.output_shape[-1]
+    head = linear(dimensions, np.random.default_rng(0).normal(size=(dimensions, 1)))
+    return image_model.assemble(features, image_model.keras_head(head, 0.0), VIEWS, SIZE)

@@ -1,4 +1,7 @@
-"""Image files: the one way their bytes become pixels, and what the file says about itself."""
+"""Decode image files to pixels, and read what their headers say.
+
+Every stage decodes through `decode`, so training and scoring see the same pixels.
+"""
 
 import io
 import struct
@@ -11,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Raster formats only: formats that are programs (EPS) or need other programs stay shut.
+# Raster formats only: formats that are programs (EPS) or need other programs are refused.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
-# A header may claim any size, so the claim is checked before a pixel is allocated.
+# A header may claim any size, so the claim is checked before memory is allocated for pixels.
 MAX_PIXELS = 64_000_000
-# Above this, images are decoded one at a time: threads must not multiply a large one's memory.
+# Larger images are decoded one at a time, or threads would multiply the memory that one takes.
 LARGE_PIXELS = 8_000_000
 _one_large = threading.Lock()
 
-# Table K.1 and K.2 of ITU-T T.81, which the IJG's library scales by its quality setting.
+# Tables K.1 and K.2 of ITU-T T.81, which the IJG's library scales by its quality setting.
 _LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
     14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
@@ -43,7 +46,7 @@ _SUBSAMPLING = {
 }
 _EXIF_IFD = 34665
 
-# Why bytes are no usable image.
+# Why bytes are not a usable image.
 REASONS = (
     "empty file", "not an image", "truncated", "corrupt", "too many pixels",
     "unsupported pixel type",
@@ -51,7 +54,7 @@ REASONS = (
 
 
 class BadImage(Exception):
-    """Bytes that are no usable image; `reason` is one of a few short, stable phrases."""
+    """Bytes are not a usable image; `reason` is one of `REASONS`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -62,8 +65,18 @@ class BadImage(Exception):
 class Facts:
     """What an image file's header says.
 
-    `width` and `height` are the stored ones, before EXIF orientation; `bits_per_pixel` is
-    8 x file size / (width x height), the compressed size; `jpeg_quality` is 1 to 100 or None.
+    Attributes:
+        format: as Pillow names it, such as "JPEG".
+        mode: as Pillow names it, such as "RGB".
+        width: in pixels as stored, before EXIF orientation is applied.
+        height: likewise.
+        bits_per_pixel: the compressed size, 8 x file size / (width x height).
+        jpeg_quality: 1 to 100; None for other formats.
+        subsampling: of the chroma of a JPEG, such as "4:2:0"; "none" for grey and other formats,
+            "other" for unusual factors.
+        progressive: whether a JPEG is progressive.
+        has_exif: whether there is EXIF data.
+        has_icc: whether there is a colour profile.
     """
 
     format: str
@@ -81,12 +94,12 @@ class Facts:
 def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode an image file to uint8 RGB pixels, shape (height, width, 3).
 
-    EXIF orientation is applied; of an animation the first frame is taken. Greyscale is repeated
-    over the channels, palettes are looked up, transparency is laid over white, 16-bit grey is
-    scaled to 8, CMYK is converted without colour management, and ICC profiles are ignored.
+    EXIF orientation is applied. The first frame of an animation is used. Greyscale is repeated
+    over the channels, palettes are looked up, transparency is composited on white, 16-bit grey is
+    scaled to 8 bits, CMYK is converted without colour management, and ICC profiles are ignored.
 
     Raises:
-        BadImage: for one of `REASONS`.
+        BadImage: the bytes are not a usable image; the reason is one of `REASONS`.
     """
     image = _open(data)
     try:
@@ -96,16 +109,43 @@ def decode(data: bytes) -> NDArray[np.uint8]:
             return _pixels(image)
     except BadImage:
         raise
-    # Whatever a decoder raises on bytes that anyone may have made, the bytes are at fault.
+    # The bytes may come from anyone, so whatever a decoder raises, the bytes are at fault.
     except Exception as error:
         raise BadImage(_reason(error)) from error
 
 
+def resized(pixels: NDArray[Any], size: int) -> NDArray[np.float32]:
+    """Resize the centre square of an image.
+
+    Bilinear, with antialiasing where it shrinks: Pillow's resize of floats, which agrees with
+    `models.pooling.resized` to 5e-5 of the range.
+
+    Args:
+        pixels: shape (height, width, channels), of any type and range.
+        size: pixels.
+
+    Returns:
+        Shape (size, size, channels), float32, in the same range.
+    """
+    height, width, channels = pixels.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = pixels[top : top + side, left : left + side].astype(np.float32)
+    if side == size:
+        return square
+    result = np.empty((size, size, channels), np.float32)
+    for channel in range(channels):
+        image = Image.fromarray(np.ascontiguousarray(square[..., channel]))
+        resized_channel = image.resize((size, size), Image.Resampling.BILINEAR)
+        result[..., channel] = np.asarray(resized_channel)
+    return result
+
+
 def facts(data: bytes) -> Facts:
-    """Read an image file's header; no pixels are decoded.
+    """Read an image file's header, without decoding pixels.
 
     Raises:
-        BadImage: as `decode`, for what the header shows.
+        BadImage: as for `decode`, as far as the header shows it.
     """
     image = _open(data)
     info: dict[Any, Any] = image.info
@@ -153,7 +193,7 @@ def _reason(error: Exception) -> str:
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     image.load()
-    # Without copies that are not needed: of a large image each takes 256 MB.
+    # In place: each copy of a large image takes 256 MB.
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
         return _sixteen_bit(image)
@@ -171,9 +211,9 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _sixteen_bit(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey of 0 to 65535 to three equal channels of 0 to 255; Pillow's own conversion clips."""
+    """Scale grey of 0 to 65535 to three equal channels of 0 to 255; Pillow would clip it."""
     values = np.asarray(image).clip(0, 65535).astype(np.int32)
-    values += 128  # in place: a large image must not fill the memory
+    values += 128  # in place, because of the memory that a large image takes
     values //= 257
     return np.repeat(values.astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
 
@@ -188,18 +228,18 @@ def _scaled_tables() -> NDArray[np.int64]:
 
 
 def _jpeg_quality(image: Image.Image) -> int | None:
-    """The IJG quality whose tables are nearest, 1 to 100; exact for files by IJG's library."""
+    """The IJG quality whose tables are nearest, 1 to 100; exact for files by the IJG's library."""
     tables = getattr(image, "quantization", {})
     used = [np.array(tables[key]) for key in sorted(tables)[:2] if len(tables[key]) == 64]
     if not used:
         return None
     distance = sum(np.abs(_scaled_tables()[:, i] - table).sum(1) for i, table in enumerate(used))
-    # At equal distance (tables of ones from 100 down to some quality) the highest is meant.
+    # Several high qualities may have the same tables (all ones); the highest is chosen.
     return 100 - int(np.argmin(np.asarray(distance)[::-1]))
 
 
 def _subsampling(image: Image.Image) -> str:
-    """Chroma subsampling by the sampling factors of the frame header; "none" for grey."""
+    """The chroma subsampling, by the sampling factors of the frame header; "none" for grey."""
     layers = getattr(image, "layer", [])
     if len(layers) < 3:
         return "none"

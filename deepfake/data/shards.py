@@ -1,9 +1,9 @@
 """The data set on disk: Parquet shards of the original image files, in a fixed order.
 
-`{split}-00000.parquet`, `{split}-00001.parquet`, ... hold `image: struct<bytes, path>`,
-`image_id`, `label` (fake = 1) and `split`. The bytes are those of the source, never encoded anew.
-Everything here streams: memory holds a few row groups of at most `GROUP_BYTES`, however large
-the data set.
+`{split}-00000.parquet`, `{split}-00001.parquet`, ... have the columns `image: struct<bytes, path>`,
+`image_id`, `label` (fake = 1) and `split`. The bytes are those of the source and are never
+re-encoded. Reading and writing hold a few row groups of at most `GROUP_BYTES` in memory, however
+large the data set is.
 """
 
 import os
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from deepfake.common.errors import PipelineError
 from deepfake.common.threads import ordered
 from deepfake.data import images
 
+# A row group holds at most this many images, and this many bytes unless one image is larger.
 GROUP_ROWS = 256
 GROUP_BYTES = 8_000_000
 MEGABYTE = 1_000_000
@@ -37,12 +38,19 @@ SCHEMA = pa.schema(
 )
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One image file: `label` is 1 for fake, `path` its place in the source, `data` its bytes."""
+    """One image file.
+
+    Attributes:
+        image_id: 16 hexadecimal digits, unique in the data set.
+        label: 1 for fake, 0 for real.
+        split: "train", "valid" or "test".
+        path: its path in the source.
+        data: its original bytes.
+    """
 
     image_id: str
     label: int
@@ -53,7 +61,14 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """`rows` consecutive images of a split, the first being number `start` of the split."""
+    """Consecutive images of a split, which are read together.
+
+    Attributes:
+        path: the shard.
+        index: the number of the row group in the shard.
+        start: the number of its first image in the split, from 0.
+        rows: how many images it has.
+    """
 
     path: Path
     index: int
@@ -64,9 +79,13 @@ class RowGroup:
 class ShardWriter:
     """Write images to shards in a directory, in the order given, one split after the other.
 
-    A shard is closed before it would pass `megabytes` (a single row group may), and has its own
-    name only once it is complete. After an exception the shard in progress is removed. The same
-    images give the same bytes.
+    Use it as a context manager. A shard has its final name only once it is complete; after an
+    exception the unfinished shard is deleted. The same images give the same bytes.
+
+    Args:
+        directory: created if it does not exist.
+        megabytes: a shard is closed before it would become larger than this, unless it is a single
+            row group.
     """
 
     def __init__(self, directory: Path | str, megabytes: float) -> None:
@@ -97,6 +116,7 @@ class ShardWriter:
             self._partial.unlink(missing_ok=True)
 
     def write(self, image_file: ImageFile) -> None:
+        """Add one image; a new shard begins where the split changes."""
         if image_file.split != self._split:
             self._flush()
             self._close_shard()
@@ -143,10 +163,10 @@ class ShardWriter:
 
 
 def shards(directory: Path | str, split: str) -> list[Path]:
-    """The files of a split, in order.
+    """List the shards of a split, in order.
 
     Raises:
-        PipelineError: there is none.
+        PipelineError: the split has no shards.
     """
     found = sorted(Path(directory).glob(f"{split}-*.parquet"))
     if not found:
@@ -158,12 +178,12 @@ def shards(directory: Path | str, split: str) -> list[Path]:
 
 
 def count(directory: Path | str, split: str) -> int:
-    """How many images a split has, from the files' footers alone."""
+    """Count the images of a split; reads only the footers of the shards."""
     return sum(pq.read_metadata(path).num_rows for path in shards(directory, split))
 
 
 def image_files(directory: Path | str, split: str) -> Iterator[ImageFile]:
-    """The images of a split in order, a row group in memory at a time."""
+    """Yield the images of a split in order, with one row group in memory at a time."""
     for path in shards(directory, split):
         with pq.ParquetFile(path) as file:
             for index in range(file.num_row_groups):
@@ -171,7 +191,7 @@ def image_files(directory: Path | str, split: str) -> Iterator[ImageFile]:
 
 
 def row_groups(directory: Path | str, split: str) -> list[RowGroup]:
-    """The row groups of a split in order, from the files' footers alone."""
+    """List the row groups of a split in order; reads only the footers of the shards."""
     groups: list[RowGroup] = []
     start = 0
     for path in shards(directory, split):
@@ -184,7 +204,7 @@ def row_groups(directory: Path | str, split: str) -> list[RowGroup]:
 
 
 def read(group: RowGroup) -> list[ImageFile]:
-    """The images of one row group, in order."""
+    """Read the images of one row group, in order."""
     with pq.ParquetFile(group.path) as file:
         return list(_image_files(file.read_row_group(group.index)))
 
@@ -192,9 +212,14 @@ def read(group: RowGroup) -> list[ImageFile]:
 def decoded(
     image_files: Iterable[ImageFile], workers: int | None = None, ahead: int = 64
 ) -> Iterator[tuple[ImageFile, NDArray[np.uint8]]]:
-    """Each image with its pixels (see `images.decode`), in order, decoded by `workers` threads.
+    """Yield each image with its pixels, uint8 RGB of shape (height, width, 3), in order.
 
-    At most `ahead` images are decoded and not yet taken.
+    Args:
+        workers: how many threads decode; one per processor by default.
+        ahead: how many images may be decoded before they are needed.
+
+    Raises:
+        images.BadImage: an image cannot be decoded.
     """
 
     def both(image_file: ImageFile) -> tuple[ImageFile, NDArray[np.uint8]]:
@@ -221,7 +246,8 @@ def _image_files(table: pa.Table) -> Iterator[ImageFile]:
         yield ImageFile(row["image_id"], row["label"], row["split"], image["path"], image["bytes"])
 
 
-def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of `size`; the last list may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

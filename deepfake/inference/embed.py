@@ -1,4 +1,4 @@
-"""TODO of inference.embed."""
+"""Compute embeddings: the feature statistics of every image and view, once."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from deepfake.common import progress, resume
+from deepfake.common import progress
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing, write_json
 from deepfake.common.labels import SPLITS
 from deepfake.data import shards
 
+# From images to the features (views, d) float32 of each, in the same order.
 Extract = Callable[[Iterator[shards.ImageFile]], Iterator[np.ndarray]]
 
 
@@ -24,19 +25,23 @@ def compute(
     *,
     describe: dict[str, Any],
     batch_size: int,
-    inputs: Iterable[Path],
+    work: Path,
 ) -> None:
     """Embed every image of the shards in `images` into `directory`.
 
-    `describe` says what the embeddings are, `views` and `dimensions` among it, and is written to
-    `features.json`. What a killed run had computed, in whole batches, is kept and not computed
-    again.
+    Args:
+        images: the folder of shards.
+        directory: the folder of embeddings; see `data.embeddings`.
+        extract: computes the features.
+        describe: what the embeddings are, with `views` and `dimensions`; becomes `features.json`.
+        batch_size: images that `extract` computes together.
+        work: a folder in which a killed run left what it had computed. Whole batches in it are
+            not computed again.
     """
     directory = Path(directory)
-    with resume.unfinished("embed", {**describe, "batch_size": batch_size}, inputs) as work:
-        for split in SPLITS:
-            _embed_split(images, directory, split, extract, describe, batch_size, work)
-        write_json(directory / "features.json", describe)
+    for split in SPLITS:
+        _embed_split(images, directory, split, extract, describe, batch_size, work)
+    write_json(directory / "features.json", describe)
 
 
 def _embed_split(
@@ -73,13 +78,14 @@ def _embed_split(
 def _indexed(
     image_files: Iterable[shards.ImageFile], index: list[tuple[str, int]]
 ) -> Iterator[shards.ImageFile]:
+    """Pass the images on, and append the `image_id` and label of each to `index`."""
     for image_file in image_files:
         index.append((image_file.image_id, image_file.label))
         yield image_file
 
 
 def _whole_batches(file: Any, shape: tuple[int, int, int], batch_size: int) -> int:
-    """Cut an interrupted file back to whole batches; returns the images that it holds."""
+    """Cut an interrupted file back to whole batches; return the number of images that it holds."""
     row = shape[1] * shape[2] * 4
     done = file.tell() // row
     if done < shape[0]:
@@ -89,7 +95,7 @@ def _whole_batches(file: Any, shape: tuple[int, int, int], batch_size: int) -> i
 
 
 def _write_npy(path: Path, raw: Path, shape: tuple[int, int, int]) -> None:
-    """Put NumPy's header before the raw float32 values of `raw`."""
+    """Write the raw float32 values of `raw` as a `.npy` file."""
     with replacing(path) as partial, open(partial, "wb") as target:
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(target, header)

@@ -1,7 +1,5 @@
-"""The frozen network on a CPU: OpenVINO, which computes the same features several times as fast as
-Keras, and starts without TensorFlow."""
+"""Compute features on a CPU with OpenVINO: several times as fast as Keras, without TensorFlow."""
 
-import os
 import queue
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,76 +8,87 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.common import threads
 from deepfake.common.environment import cores
-from deepfake.common.errors import PipelineError
-from deepfake.data import images, shards
-from deepfake.data.resizing import resized
-from deepfake.inference import embed
+from deepfake.common.threads import ordered
+from deepfake.data.images import decode, resized
+from deepfake.data.shards import ImageFile
+from deepfake.inference.embed import Extract
 from deepfake.models.symmetries import shown
 
 
-def chosen(engine: str, precision: str) -> str:
-    """`openvino` or `tensorflow`, for `embed.engine` and `backbone.precision` on this machine.
+def extractor(network: "Network", *, image_size: int, views: Sequence[str]) -> Extract:
+    """Make the function that computes features by OpenVINO.
 
-    Raises:
-        PipelineError: OpenVINO was asked for in a precision that it does not have here.
+    Each thread decodes an image, resizes it and computes its features.
+
+    Args:
+        network: the feature network; the first of its sizes is `image_size`.
+        image_size: pixels.
+        views: the symmetries in which each image is shown.
     """
-    if engine == "tensorflow" or (engine == "auto" and has_gpu()):
-        return "tensorflow"
-    if precision in ("auto", "float32") or (precision == "mixed_bfloat16" and has_bfloat16()):
-        return "openvino"
-    if engine == "auto":
-        return "tensorflow"
-    raise PipelineError(
-        f"embed.engine: openvino computes in float32 on this CPU, and backbone.precision is "
-        f"{precision}: use float32 or auto, or embed.engine: tensorflow"
-    )
 
+    def features(image_file: ImageFile) -> NDArray[np.float32]:
+        square = resized(decode(image_file.data), image_size)
+        return network([shown(square, view) for view in views])
 
-def has_bfloat16() -> bool:
-    """Whether this CPU computes in bfloat16 itself."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return lambda image_files: ordered(features, image_files, network.threads)
 
 
 class Network:
-    """The network that `conversion.convert` wrote, ready for float32 images (views, size, size,
-    3) in [0, 255], to be called from any number of threads.
+    """The feature network, ready to be called from any number of threads.
 
-    An image is computed by one thread of one stream, so that neither the number of processors nor
-    what else is computed changes a bit of its features.
+    One thread computes one image in one stream, so that neither the number of processors nor what
+    else is computed changes a bit of its features.
+
+    Args:
+        path: the network (.xml).
+        sizes: pixels; the sizes in which the network sees an image.
+        precision: `float32` or `mixed_bfloat16`.
+        threads: number of streams; None: one for each processor.
     """
 
-    def __init__(self, path: Path, sizes: Sequence[int], precision: str = "float32") -> None:
+    def __init__(
+        self,
+        path: Path,
+        sizes: Sequence[int],
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> None:
         import openvino
 
+        self.threads = threads or cores()
         core = openvino.Core()
         model = core.read_model(path)
         settings = {
-            "NUM_STREAMS": cores(),
-            "INFERENCE_NUM_THREADS": cores(),
+            "NUM_STREAMS": self.threads,
+            "INFERENCE_NUM_THREADS": self.threads,
             "INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16",
         }
         self._sizes = list(sizes)
-        self._compiled = []
+        compiled = []
         for size in self._sizes:
-            # Where it leaves the number of images open, OpenVINO takes a quarter longer.
+            # With a dynamic batch size, OpenVINO takes a quarter longer.
             model.reshape([1, size, size, 3])
-            self._compiled.append(core.compile_model(model, "CPU", settings))
-        # Made here and now, and one used: what the bindings set up at the first call, threads that
-        # make it side by side may wait for, each for the other, forever.
+            compiled.append(core.compile_model(model, "CPU", settings))
+        # Create and warm up the requests here: concurrent first calls can deadlock in OpenVINO's
+        # bindings.
         self._requests: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
-        for _ in range(cores()):
-            self._requests.put([model.create_infer_request() for model in self._compiled])
-        self(np.zeros((1, self._sizes[0], self._sizes[0], 3), "float32"))
+        for _ in range(self.threads):
+            self._requests.put([one.create_infer_request() for one in compiled])
+        self([np.zeros((self._sizes[0], self._sizes[0], 3), "float32")])
 
-    def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features (views, d): those of each size in turn, the images resized to it."""
+    def __call__(self, views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Compute the features of an image in several views.
+
+        Args:
+            views: shape (size, size, 3) each, in [0, 255], of the first of `sizes`.
+
+        Returns:
+            Shape (views, d): the features in each size, one after the other.
+        """
         requests = self._requests.get()
         try:
-            return np.stack([self._features(requests, view) for view in pixels])
+            return np.stack([self._features(requests, view) for view in views])
         finally:
             self._requests.put(requests)
 
@@ -91,40 +100,12 @@ class Network:
     def _infer(self, request: Any, view: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         if size != len(view):
             view = resized(view, size)
-        request.infer([view[np.newaxis]], share_inputs=True)
+        request.infer([np.ascontiguousarray(view)[np.newaxis]], share_inputs=True)
         return np.array(request.get_output_tensor(0).data[0])
 
 
-def extractor(
-    path: Path,
-    *,
-    image_size: int,
-    scales: Sequence[float],
-    views: Sequence[str],
-    precision: str = "float32",
-) -> embed.Extract:
-    """A function from images to the features (views, d) float32 of each, in order.
+def has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16 itself."""
+    import openvino
 
-    A thread a processor decodes an image, resizes it and computes its features.
-    """
-    network = Network(path, [round(scale * image_size) for scale in scales], precision)
-
-    def features(image_file: shards.ImageFile) -> NDArray[np.float32]:
-        square = resized(images.decode(image_file.data), image_size)
-        return network(np.stack([shown(square, view) for view in views]))
-
-    return lambda image_files: threads.ordered(features, image_files, cores())
-
-
-def has_gpu() -> bool:
-    """Whether this machine has a GPU that CUDA can use, without loading TensorFlow to ask."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return False
-    import ctypes
-
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int(0)
-    return bool(cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count)
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

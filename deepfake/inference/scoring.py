@@ -1,21 +1,28 @@
-"""TODO of inference.scoring."""
+"""Score images: with the saved image model, or with its head from the embeddings."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepfake.common import progress
-from deepfake.data import shards
+from deepfake.common.errors import PipelineError
+from deepfake.data import embeddings, shards
 from deepfake.inference import keras_engine
+from deepfake.inference.embed import Extract
+from deepfake.models.head import Head
+
+CHECKED = 4  # images of a split whose embeddings are computed again
+_TOLERANCE = 0.01  # of a score; two engines or machines differ by less
 
 
 def scorer(model: Any) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
-    """A function from uint8 images (h, w, 3), sizes mixed, to P(fake) (n,) float32.
+    """Make a function from uint8 images (h, w, 3) of any sizes to P(fake) (n,) float32.
 
-    It is the model's own two parts: images of one size pass together, the others are resized one
-    by one. The model's weights are those of this moment.
+    Images of one size are resized together, others one by one. Later changes of the model's
+    weights are not seen.
     """
     classify = model.get_layer("classify")
     size = classify.input.shape[1]
@@ -34,7 +41,7 @@ def score_split(
     split: str,
     batch_size: int,
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Image ids, labels (n,) and scores (n,) of a split, in the order of its shards."""
+    """Score the images of a split; return image ids, labels (n,) and scores (n,), in order."""
     ids: list[str] = []
     labels: list[int] = []
     scores: list[np.ndarray] = []
@@ -46,3 +53,29 @@ def score_split(
             scores.append(score([pixels for _, pixels in batch]))
             shown.update(len(batch))
     return ids, np.array(labels, dtype="int8"), np.concatenate(scores)
+
+
+def check_embeddings(
+    images: Path | str, directory: Path | str, split: str, extract: Extract, head: Head
+) -> None:
+    """Compute the features of a few images again and compare the scores.
+
+    Args:
+        images: the folder of shards.
+        directory: the folder of embeddings.
+        split: whose first `CHECKED` images are compared.
+        extract: computes features as `embed` did.
+        head: of the image model.
+
+    Raises:
+        PipelineError: a score differs, so the embeddings are not those of these images.
+    """
+    few = islice(shards.image_files(images, split), CHECKED)
+    found = head.scores(np.stack(list(extract(few))))
+    stored = embeddings.Embeddings.open(directory, split).features[0:CHECKED]
+    apart = np.abs(found - head.scores(stored)).max()
+    if not apart <= _TOLERANCE:
+        raise PipelineError(
+            f"{directory}: the embeddings of {split} are not those of {images}: scores of the "
+            f"first images differ by {apart:.3f}. Run `dvc repro -f embed`."
+        )

@@ -1,7 +1,7 @@
 """The head of the image model in NumPy: standardisation, hidden layers, one logit.
 
-On embeddings every step of its training is a few small products of matrices, for which starting
-TensorFlow would take longer than the whole training does.
+In NumPy, because training it on embeddings (`training.head_training`) takes less time than starting
+TensorFlow.
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,18 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.data.embeddings import Rows, parts
+from deepfake.data.array_file import ArrayFile
+from deepfake.data.embeddings import parts
 
 Array = NDArray[np.float32]
 _EPSILON = np.float32(1e-7)  # of Keras
-_CONSTANT = 1e-5  # a standard deviation this small beside the mean is rounding, not signal
+_CONSTANT = 1e-5  # a standard deviation below this share of the mean is rounding, not signal
 
 
-def moments(features: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+def moments(features: np.ndarray | ArrayFile) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (d,) over images and views of (n, views, d)."""
     count, total, squares = 0, 0.0, 0.0
-    # Against cancellation in the squares.
+    # Subtracting the first row keeps the squares small, so that their difference keeps its digits.
     shift = features[:1].reshape(-1, features.shape[-1])[0].astype("float64")
     for part in parts(features):
         wide = part.astype("float64") - shift
@@ -33,16 +34,22 @@ def moments(features: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standardisation(mean: np.ndarray, std: np.ndarray) -> tuple[Array, Array]:
-    """Mean and variance (d,) float32 for the head's first layer; a constant feature's variance is
-    1, so that it stays near 0 instead of becoming amplified noise."""
+    """Mean and variance (d,) float32 for `Head`. A constant feature gets variance 1: it stays near
+    0 instead of becoming amplified noise."""
     constant = std <= _CONSTANT * np.abs(mean) + np.finfo("float32").tiny
     return mean.astype("float32"), np.where(constant, 1, std**2).astype("float32")
 
 
 @dataclass
 class Head:
-    """`mean` and `variance` (d,) of the features; for each layer, the logit's last, a kernel
-    (inputs, units) and a bias (units,); all float32. Between the layers, ReLU."""
+    """Standardisation, then dense layers with ReLU between them; all arrays are float32.
+
+    Attributes:
+        mean: of the features, (d,).
+        variance: of the features, (d,).
+        kernels: (inputs, units) of each layer; the last has one unit, the logit.
+        biases: (units,) of each layer.
+    """
 
     mean: Array
     variance: Array
@@ -53,8 +60,8 @@ class Head:
     def create(
         cls, mean: Array, variance: Array, hidden: Sequence[int], generator: np.random.Generator
     ) -> "Head":
-        """An untrained head: hidden kernels as Glorot and Bengio 2010 draw them, the logit's zero,
-        so that it says 0.5."""
+        """An untrained head: hidden kernels are drawn as by Glorot and Bengio 2010, the logit's are
+        zero, so that every score is 0.5."""
         sizes = [len(mean), *hidden, 1]
         kernels = []
         for inputs, units in pairwise(sizes):
@@ -81,8 +88,8 @@ class Head:
         return [weight for pair in pairs for weight in pair]
 
     def standardised(self, features: Array) -> Array:
-        """Features (n, d) with the mean taken off, in standard deviations, those below Keras's
-        epsilon taken for it, as Keras's `Normalization` does."""
+        """Features (n, d) less the mean, divided by the standard deviation (at least Keras's
+        epsilon), as Keras's `Normalization` layer computes them."""
         std = np.maximum(np.sqrt(self.variance), _EPSILON)
         centred = np.asarray(features - self.mean, dtype="float32")
         centred /= std
@@ -95,11 +102,11 @@ class Head:
             x = np.maximum(x @ kernel + bias, 0)
         return np.asarray((x @ self.kernels[-1] + self.biases[-1])[:, 0])
 
-    def averaged(self, features: np.ndarray | Rows) -> Array:
+    def averaged(self, features: np.ndarray | ArrayFile) -> Array:
         """Logits (n,) of embeddings (n, views, d), averaged over the views."""
         found = np.concatenate([self.logits(part) for part in parts(features)])
         return np.asarray(found.reshape(-1, features.shape[1]).mean(axis=1))
 
-    def scores(self, features: np.ndarray | Rows) -> NDArray[np.float64]:
+    def scores(self, features: np.ndarray | ArrayFile) -> NDArray[np.float64]:
         """P(fake) (n,) of embeddings (n, views, d)."""
         return np.asarray(1 / (1 + np.exp(-self.averaged(features).astype("float64"))))

@@ -1,17 +1,14 @@
-"""Keras's `.keras` files without Keras: written so that the same model gives the same bytes, and
-the head of an image model read from one and put into another.
+"""Keras's `.keras` files without Keras: canonical bytes, and the head's weights read and written.
 
-A `.keras` file is a zip of `config.json`, `metadata.json` and `model.weights.h5`. In the last, a
-layer's weights are under its class's name and a counter (`dense`, `dense_1`), with the layer's own
-name as an attribute.
+A `.keras` file is a zip of `config.json`, `metadata.json` and `model.weights.h5`. In the last, the
+weights of a layer are in a group that has the layer's own name as an attribute.
 """
 
-import copy
 import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +16,24 @@ import h5py
 import numpy as np
 
 from deepfake.common.files import replacing
-from deepfake.models.head import Array, Head
+from deepfake.models.head import Head
 
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
 def read(path: Path | str) -> dict[str, bytes]:
-    """The members of a `.keras` file."""
+    """Read the members of a `.keras` file, by name."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in sorted(archive.namelist())}
 
 
 def write(path: Path | str, members: Mapping[str, bytes]) -> None:
-    """Write a `.keras` file with a constant time of saving, and its objects, which Keras gives
-    their memory addresses as ids, numbered in order of appearance."""
+    """Write a `.keras` file so that the same model gives the same bytes.
+
+    The time of saving becomes a constant. Objects, whose ids are memory addresses when Keras saves
+    them, are numbered in order of appearance.
+    """
     metadata = json.loads(members[_METADATA])
     metadata["date_saved"] = "1980-01-01@00:00:00"
     members = {
@@ -47,7 +47,7 @@ def write(path: Path | str, members: Mapping[str, bytes]) -> None:
 
 
 def _numbered(config: str) -> str:
-    """`config` with its `shared_object_id`s, which are addresses, numbered from 1."""
+    """`config` with its `shared_object_id`s numbered from 1."""
     numbers: dict[str, int] = {}
 
     def number(match: re.Match[str]) -> str:
@@ -57,7 +57,7 @@ def _numbered(config: str) -> str:
 
 
 def parameters(path: Path | str) -> int:
-    """How many numbers a model's weights are."""
+    """Count the numbers that make up a model's weights."""
     count = 0
 
     def add(name: str, item: Any) -> None:
@@ -70,105 +70,50 @@ def parameters(path: Path | str) -> int:
     return count
 
 
-def head(path: Path | str) -> Head:
-    """The head of the image model in a `.keras` file."""
-    members = read(path)
-    layers = {layer["name"]: layer for layer in _head_of(json.loads(members[_CONFIG]))["layers"]}
-    with h5py.File(io.BytesIO(members[_WEIGHTS])) as file:
-        named = _weights_of(file)
-        names = sorted((name for name in named if name.startswith("hidden_")), key=_number)
-        groups = [named[name] for name in [*names, "logit"]]
-        kernels = [np.asarray(group["vars/0"], "float32") for group in groups]
-        biases = [np.asarray(group["vars/1"], "float32") for group in groups]
-    moments = layers["standardise"]["config"]
-    mean, variance = (np.array(moments[key], "float32") for key in ("mean", "variance"))
-    return Head(mean.reshape(-1), variance.reshape(-1), kernels, biases)
+def read_head(path: Path | str) -> Head:
+    """Read the head of the image model in a `.keras` file."""
+    with h5py.File(io.BytesIO(read(path)[_WEIGHTS])) as file:
+        layers = _layers_of_head(file)
+        names = sorted((name for name in layers if name.startswith("hidden_")), key=_number)
+        dense = [layers[name] for name in [*names, "logit"]]
+        mean, variance = (np.asarray(layers["standardise"][i], "float32") for i in "01")
+        kernels = [np.asarray(group["0"], "float32") for group in dense]
+        biases = [np.asarray(group["1"], "float32") for group in dense]
+    return Head(mean, variance, kernels, biases)
 
 
-def with_head(template: Path | str, path: Path | str, head: Head, dropout: float) -> None:
-    """Write the image model in `template`, whose head must have one hidden layer, to `path` with
-    `head` in its place."""
+def write_with_head(template: Path | str, path: Path | str, head: Head) -> None:
+    """Write the image model in `template` to `path`, with the weights of `head`.
+
+    Both heads must have no hidden layer and the same number of features.
+    """
     members = read(template)
-    config = json.loads(members[_CONFIG])
-    _describe(_head_of(config), head, dropout)
     buffer = io.BytesIO(members[_WEIGHTS])
     with h5py.File(buffer, "r+") as file:
-        _fill(_weights_of(file), head)
-    write(path, {**members, _CONFIG: json.dumps(config).encode(), _WEIGHTS: buffer.getvalue()})
+        layers = _layers_of_head(file)
+        _fill(layers["standardise"], [head.mean, head.variance])
+        _fill(layers["logit"], head.weights)
+    write(path, {**members, _WEIGHTS: buffer.getvalue()})
+
+
+def _fill(group: Any, arrays: Sequence[np.ndarray]) -> None:
+    """Overwrite the first weights of a layer."""
+    for index, array in enumerate(arrays):
+        group[str(index)][...] = array
+
+
+def _layers_of_head(file: Any) -> dict[str, Any]:
+    """The groups with the weights of the head's layers, by the layers' own names."""
+    found: dict[str, Any] = {}
+
+    def visit(_: str, item: Any) -> None:
+        name = str(item.attrs.get("name", ""))
+        if name in ("standardise", "logit") or name.startswith("hidden_"):
+            found[name] = item
+
+    file.visititems(visit)
+    return found
 
 
 def _number(name: str) -> int:
     return int(name.rpartition("_")[2])
-
-
-def _head_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The head's own configuration inside an image model's."""
-    for name in ("classify", "head"):
-        config = next(item for item in config["config"]["layers"] if item["name"] == name)
-    return config["config"]  # type: ignore[no-any-return]
-
-
-def _weights_of(file: Any) -> dict[str, Any]:
-    """The groups of the head's layers, by the layers' own names."""
-    logits: list[Any] = []
-
-    def find(_: str, item: Any) -> None:
-        if item.attrs.get("name") == "logit":
-            logits.append(item.parent.parent)
-
-    file.visititems(find)
-    (layers,) = logits
-    return {str(group["vars"].attrs["name"]): group for group in layers.values()}
-
-
-def _describe(config: dict[str, Any], head: Head, dropout: float) -> None:
-    """Change a head's configuration with one hidden layer to that of `head`."""
-    features, standardise, hidden, drop, logit = config["layers"]
-    standardise["config"]["mean"] = [float(value) for value in head.mean]
-    standardise["config"]["variance"] = [float(value) for value in head.variance]
-    layers, previous, size = [features, standardise], "standardise", len(head.mean)
-    for index, units in enumerate(head.hidden, start=1):
-        dense = copy.deepcopy(hidden)
-        dense["config"]["units"] = units
-        layers.append(_after(dense, f"hidden_{index}", previous, size))
-        dropped = copy.deepcopy(drop)
-        dropped["config"]["rate"] = dropout
-        layers.append(_after(dropped, f"dropout_{index}", f"hidden_{index}", units))
-        previous, size = f"dropout_{index}", units
-    config["layers"] = [*layers, _after(logit, "logit", previous, size)]
-
-
-def _after(layer: dict[str, Any], name: str, previous: str, size: int) -> dict[str, Any]:
-    """A layer's configuration, named and put after the layer `previous` of `size` units."""
-    layer["name"] = layer["config"]["name"] = name
-    if "build_config" in layer:
-        layer["build_config"]["input_shape"] = [None, size]
-    tensor = layer["inbound_nodes"][0]["args"][0]["config"]
-    tensor["shape"], tensor["keras_history"] = [None, size], [previous, 0, 0]
-    return layer
-
-
-def _fill(named: dict[str, Any], head: Head) -> None:
-    """Put a head's weights in the place of those of a head with one hidden layer."""
-    layers = named["logit"].parent
-    layers.move(named["hidden_1"].name, "kept_dense")
-    layers.move(named["dropout_1"].name, "kept_dropout")
-    layers.move(named["logit"].name, "kept_logit")
-    for index, (kernel, bias) in enumerate(zip(head.kernels, head.biases, strict=True)):
-        last = index == len(head.hidden)
-        counted = f"_{index}" if index else ""
-        dense = f"dense{counted}"
-        layers.copy("kept_logit" if last else "kept_dense", dense)
-        layers[dense]["vars"].attrs["name"] = "logit" if last else f"hidden_{index + 1}"
-        _set(layers[dense]["vars"], [kernel, bias])
-        if not last:
-            layers.copy("kept_dropout", f"dropout{counted}")
-            layers[f"dropout{counted}"]["vars"].attrs["name"] = f"dropout_{index + 1}"
-    for name in ("kept_dense", "kept_dropout", "kept_logit"):
-        del layers[name]
-
-
-def _set(group: Any, arrays: list[Array]) -> None:
-    for index, array in enumerate(arrays):
-        del group[str(index)]
-        group.create_dataset(str(index), data=array)

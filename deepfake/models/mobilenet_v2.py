@@ -1,7 +1,7 @@
-"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) and what is read off its activations.
+"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) and its weights: ImageNet's or random.
 
-Pixels enter as float32 in [0, 255]; the scaling to [-1, 1] that the ImageNet weights expect is
-part of the model, so that training and use cannot differ.
+Batch-norm is frozen here, once for every use. The network takes pixels in [-1, 1];
+`pooling.features` scales them.
 """
 
 import socket
@@ -22,7 +22,7 @@ def mobilenet(alpha: float, weights: str | None, precision: str = "float32") -> 
     keras.mixed_precision.set_global_policy(precision)
     try:
         with warnings.catch_warnings():
-            # It says that 224 is assumed where no input size is given: that is meant.
+            # Keras warns that it assumes size 224 if none is given, which is intended.
             warnings.simplefilter("ignore")
             model = keras.applications.MobileNetV2(
                 alpha=alpha, include_top=False, weights=weights, name="mobilenet_v2"
@@ -30,7 +30,7 @@ def mobilenet(alpha: float, weights: str | None, precision: str = "float32") -> 
     finally:
         keras.mixed_precision.set_global_policy(previous)
     for item in model.layers:
-        # Frozen, it uses the statistics it came with, whatever mode the model is called in.
+        # Frozen batch-norm always runs in inference mode, even when the model is trained.
         if isinstance(item, keras.layers.BatchNormalization):
             item.trainable = False
     return model
@@ -43,7 +43,7 @@ def initial(weights: str, alpha: float) -> tuple[Any, str]:
         The model, and which weights it has: `imagenet` or `random`.
 
     Raises:
-        PipelineError: ImageNet weights were asked for and are neither cached nor to be had.
+        PipelineError: ImageNet weights were asked for and are neither cached nor available.
     """
     if weights == "random":
         return _random(alpha), "random"
@@ -52,9 +52,9 @@ def initial(weights: str, alpha: float) -> tuple[Any, str]:
     try:
         return mobilenet(alpha, "imagenet"), "imagenet"
     except (OSError, ValueError) as error:
-        # get_file raises plain Exception for a failed download; anything else is caught below.
         return _without_imagenet(weights, alpha, error)
     except Exception as error:
+        # For a failed download Keras's get_file raises a plain Exception.
         if "URL fetch failure" not in str(error):
             raise
         return _without_imagenet(weights, alpha, error)
@@ -85,7 +85,7 @@ def _without_imagenet(weights: str, alpha: float, error: Exception) -> tuple[Any
         return _random(alpha), "random"
     name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"
     raise PipelineError(
-        f"backbone.weights: imagenet: the weights could not be had ({error}). Either connect to "
+        f"backbone.weights: imagenet: the weights are not available ({error}). Either connect to "
         f"the network once, or put {name} into the folder models/ of Keras's cache (~/.keras, or "
         "the folder that KERAS_HOME names), or use weights: random"
     )

@@ -1,4 +1,4 @@
-"""What is read off the activations of the backbone: statistics over the positions of an image."""
+"""Mean and standard deviation of the backbone's activations over the positions of an image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +19,12 @@ def saved_features(
 
 
 def resized(pixels: Any, image_size: int) -> Any:
-    """Pixels (batch, height, width, 3) of any size and type as float32 (batch, image_size,
-    image_size, 3) in the same range.
+    """Resize the centre square of images, bilinearly, with antialiasing when shrinking.
 
-    Bilinear, with antialiasing where it shrinks; the centre square of an image that is not one.
-    An operation, not Keras's `Resizing` layer: that one puts the layers after it in training mode
-    when a model is called without saying which.
+    Takes pixels (batch, height, width, 3) of any size and type; returns float32 (batch, image_size,
+    image_size, 3) in the same range. `data.images.resized` is the same in Pillow. This is an
+    operation and not Keras's `Resizing` layer, which puts later layers in training mode when a
+    model is called without `training`.
     """
     from keras import ops
 
@@ -45,10 +45,12 @@ def features(
     image_size: int | None,
     scales: Sequence[float] = (1.0,),
 ) -> Any:
-    """A Keras model from float32 pixels (batch, image_size, image_size, 3) in [0, 255] to float32
-    features (batch, d): for each scale in turn, the image resized to `scale * image_size`; for
-    each layer; for each statistic; one value a channel. Without `image_size`, of images of any
-    size, in one scale.
+    """Build a Keras model that computes the features of an image.
+
+    It takes float32 pixels (batch, image_size, image_size, 3) in [0, 255] and returns float32
+    features (batch, d): one value for each scale, layer, statistic and channel, in this order. For
+    a scale, the image is resized to `scale * image_size`. Without `image_size`, images may have
+    any size, and there is one scale.
 
     `mean` and `std` are over the image's positions, computed in float32 (global texture
     statistics, in the spirit of Gram-Net, Liu et al. 2020, arXiv 2002.00133). Only what lies

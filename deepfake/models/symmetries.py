@@ -1,8 +1,8 @@
 """The ways in which an image is shown to the network: the eight symmetries of a square.
 
-Traces of manipulation are texture, which looks much the same from every side, while what ImageNet's
-weights make of it is not: each view is more to learn from, and scores averaged over the views
-err less.
+Traces of manipulation are texture, which looks much the same from every side, but the activations
+of ImageNet's weights differ from view to view. More views give more to learn from, and scores
+averaged over them have smaller errors.
 """
 
 from typing import Any

@@ -1,40 +1,24 @@
-"""TensorFlow and Keras made ready: quiet, seeded, deterministic, in the precision asked for.
+"""Start TensorFlow and Keras: quiet, seeded, deterministic, in the precision asked for.
 
-The import takes seconds, so it happens in `start` and only stages that compute call it.
+Importing them takes seconds, so `start` does it, and only code that computes with them calls it.
 """
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 
-from deepfake.common.environment import anchored, cores
+from deepfake.common.environment import Hardware, anchored, cores
 from deepfake.common.errors import PipelineError
-
-# Keras imports these where it finds them, for parts of it that are not used here: as long again
-# as TensorFlow itself takes.
-_NOT_FOR_KERAS = ("matplotlib", "pandas", "scipy", "sklearn")
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What the arithmetic runs on, as the run records it."""
-
-    device: str  # "CPU" or the GPU's name
-    cores: int
-    precision: str  # Keras's name of the policy: float32, mixed_float16, mixed_bfloat16
-    engine: str  # what computes: tensorflow, openvino, numpy
-
-    def record(self) -> dict[str, str | int]:
-        return asdict(self)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what native code prints off the terminal: TensorFlow's start-up notes look like errors
-    on a machine without a GPU, and its log level does not reach them. `TF_CPP_MIN_LOG_LEVEL=0`
-    shows everything."""
+    """Hide what native code prints.
+
+    On a machine without a GPU, TensorFlow's start-up notes look like errors, and its log level does
+    not reach them. `TF_CPP_MIN_LOG_LEVEL=0` shows everything.
+    """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
         yield
         return
@@ -54,32 +38,25 @@ def quiet() -> Iterator[None]:
             os.close(copy)
 
 
-@contextmanager
-def _absent(*packages: str) -> Iterator[None]:
-    """Let the block find these packages not to be installed."""
-    loaded = {name: sys.modules.get(name) for name in packages}
-    # None: importing it raises ModuleNotFoundError.
-    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name, module in loaded.items():
-            del sys.modules[name]
-            if module is not None:
-                sys.modules[name] = module
-
-
 def start(*, seed: int, precision: str, deterministic: bool = True) -> Hardware:
-    """Import TensorFlow, seed every generator, make ops deterministic, choose the precision.
+    """Import TensorFlow, seed every generator, make operations deterministic, choose the precision.
 
-    `precision` is `auto` or a Keras policy. `auto` is mixed_float16 on a GPU that has tensor
-    cores (compute capability 7 and later) and float32 elsewhere, so that every CPU computes
-    alike. `deterministic=False` is for measuring what determinism costs.
+    Args:
+        seed: of every generator.
+        precision: a Keras policy, or `auto`: mixed_float16 on a GPU with tensor cores (compute
+            capability 7 and later), float32 elsewhere, so that all CPUs compute alike.
+        deterministic: False only to measure what determinism costs.
+
+    Returns:
+        What the arithmetic runs on.
+
+    Raises:
+        PipelineError: mixed_float16 was asked for and there is no GPU.
     """
     home = os.environ.get("KERAS_HOME")
     if home:  # Keras reads it at import, from the working directory.
         os.environ["KERAS_HOME"] = str(anchored(home))
-    with quiet(), _absent(*_NOT_FOR_KERAS):
+    with quiet():
         import keras
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Image files of every kind, made by Pillow, and what becomes of them."""
+"""Image files of every kind, made by Pillow: how they are decoded, or why they are refused."""
 
 import io
 import struct

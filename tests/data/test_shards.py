@@ -1,15 +1,14 @@
-"""Shards: what goes in comes out, in order, streamed, and the same bytes from run to run."""
+"""Shards: images come back in order, reading streams, and equal images give equal bytes."""
 
-import threading
+import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from deepfake.common import threads
 from deepfake.common.errors import PipelineError
 from deepfake.data import shards
 from deepfake.data.images import BadImage
@@ -115,49 +114,7 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
         shards.count(tmp_path, "valid")
 
 
-def test_ordered_keeps_the_order_and_uses_threads() -> None:
-    threads: set[int] = set()
-
-    def slow(number: int) -> int:
-        threads.add(threading.get_ident())
-        time.sleep(0.02 if number % 4 == 0 else 0.001)
-        return number * 10
-
-    assert list(threads.ordered(slow, range(40), workers=4)) == [10 * i for i in range(40)]
-    assert len(threads) == 4
-
-
-def test_ordered_looks_ahead_no_further_than_asked() -> None:
-    taken = 0
-
-    def items() -> Iterator[int]:
-        nonlocal taken
-        for number in range(1000):
-            taken += 1
-            yield number
-
-    results = threads.ordered(lambda number: number, items(), workers=2, ahead=8)
-    for done in range(1, 51):
-        next(results)
-        assert taken <= done + 8
-    results.close()
-
-
-def test_ordered_raises_where_the_function_does() -> None:
-    def invert(number: int) -> float:
-        return 1 / number
-
-    results = threads.ordered(invert, [1, 2, 0, 4])
-    assert [next(results), next(results)] == [1.0, 0.5]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-
-
 def test_decoded_pairs_images_with_their_pixels() -> None:
-    import io
-
-    from PIL import Image
-
     items = []
     for number in range(20):
         file = io.BytesIO()

@@ -1,0 +1,41 @@
+"""What is read off the activations of the backbone."""
+
+import numpy as np
+import pytest
+
+from deepfake.common.errors import PipelineError
+from deepfake.models import (
+    pooling,
+)
+from tests.support.networks import LAYERS, SIZE, noise_images
+
+pytestmark = pytest.mark.slow
+
+
+def test_features_are_mean_and_std_of_the_activations(network, features):
+    import keras
+
+    pixels = noise_images(2, SIZE, SIZE).astype("float32")
+    taps = keras.Model(network.input, [network.get_layer(name).output for name in LAYERS])
+    expected = []
+    for activations in taps(pixels / 127.5 - 1, training=False):
+        values = np.asarray(activations)
+        expected += [values.mean(axis=(1, 2)), values.std(axis=(1, 2))]
+    np.testing.assert_allclose(
+        np.asarray(features(pixels)), np.concatenate(expected, axis=1), atol=2e-5
+    )
+
+
+def test_unknown_layer_is_refused_with_the_names_there_are(network):
+    with pytest.raises(PipelineError, match=r"no layer 'block_99'.*block_1_expand_relu"):
+        pooling.features(network, ["block_99"], ["mean"], SIZE)
+
+
+def test_features_of_two_scales_are_those_of_each_beside_one_another(network, features):
+    both = pooling.features(network, LAYERS, ["mean", "std"], SIZE, [1.0, 0.5])
+    half = pooling.features(network, LAYERS, ["mean", "std"], SIZE // 2)
+    pixels = noise_images(2, SIZE, SIZE).astype("float32")
+    expected = [features(pixels), half(pooling.resized(pixels, SIZE // 2))]
+    np.testing.assert_allclose(
+        np.asarray(both(pixels)), np.concatenate(expected, axis=1), atol=1e-4
+    )
