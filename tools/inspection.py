@@ -1,4 +1,4 @@
-"""What a folder or zip of images is, and the parameters to use it with: `make inspect DATA=…`."""
+"""Describe a folder or zip of images, with the parameters to use it: `make inspect DATA=…`."""
 
 import argparse
 
@@ -12,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.inspection", description=__doc__)
     parser.add_argument("path", help="a directory or a zip")
     parser.add_argument(
-        "--limit", type=int, help="images of each class to look at; all of them by default"
+        "--limit", type=int, help="how many images of each class to read; all of them by default"
     )
     arguments = parser.parse_args()
     settings = params.load()

@@ -1,5 +1,8 @@
-"""What a folder or zip is, before anything runs: layout, labels, counts, duplicates, and what the
-files give away; and the parameters to use it with."""
+"""Analyse a folder or zip before anything runs, and find the parameters to use it with.
+
+The analysis covers layout, labels, counts, duplicates, and how well single facts about the files
+tell fakes from reals. `inspection_page` writes it as text.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,22 +12,20 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL
 from deepfake.common.progress import shown
 from deepfake.data.shards import ImageFile
 from deepfake.ingest.ingest import read_all
-from deepfake.ingest.near_duplicates import Looks
+from deepfake.ingest.near_duplicates import HashesBySplit
 from deepfake.ingest.planning import Plan, make_plan
 from deepfake.metadata.table import CATEGORICAL, FEATURES, FLAGS, NUMERIC, metadata_row
 from deepfake.params import CsvParams, DataParams, FolderParams
 from deepfake.sources import layouts
 from deepfake.sources.archive import Archive
-from deepfake.sources.base import Offer, Rejected, Unreadable, anchored
+from deepfake.sources.base import Offer, Rejected, Unreadable
 from deepfake.sources.folder import FolderSource, open_folder
-
-# A single fact about the files that is farther from a ROC-AUC of 0.5 than this is worth a warning.
-TELLING = 0.1
 
 
 @dataclass
@@ -32,9 +33,12 @@ class Table:
     """A CSV in the archive.
 
     Attributes:
-        path_column: the one whose values name images; None: none does.
-        labels: by column of two values, what each means, as far as the names of
-            `data.folder.real` and `data.folder.fake`, or the class folders, tell.
+        file: its path in the archive.
+        rows: how many rows it has, without the header.
+        path_column: the column whose values name images; None if no column does.
+        labels: for each column with two values, the label that each value means, or None where
+            neither the names in `data.folder.real` and `data.folder.fake` nor the class folders
+            tell.
     """
 
     file: str
@@ -45,16 +49,21 @@ class Table:
 
 @dataclass
 class Inspection:
-    """What was found; `folder` holds the parameters with which it can be read, if it can.
+    """What was found in a folder or zip.
 
     Attributes:
-        files, bytes: of the whole archive.
+        path: as it was given.
+        files: how many files the archive holds.
+        bytes: their total size.
         tables: the CSVs in it.
-        fault: what stands against using it.
-        offer: images with label and split; None where these cannot be told.
+        folders: the names of folders with images below them, with the number of those images.
+        folder: the parameters with which it can be read; None if it cannot.
+        fault: why it cannot be used; None if it can.
+        offer: the images with label and split; None if these cannot be determined.
         plan: what `ingest` would write.
-        facts: a row an image, with the columns `label` and those of `FEATURES`.
-        near: pairs of near-duplicates across splits, as `Looks.near_duplicates` has them.
+        rejected: images that cannot be used.
+        facts: one row per usable image, with the columns `label` and `FEATURES`.
+        near: near-duplicates across splits, as `HashesBySplit.near_duplicates` returns them.
     """
 
     path: str
@@ -72,15 +81,17 @@ class Inspection:
 
 
 def inspect(path: str, params: DataParams, seed: int) -> Inspection:
-    """Look at a folder or a zip and read every image in it; nothing is written.
+    """Analyse a folder or zip and read every image in it; nothing is written.
+
+    If the class folders do not tell the labels, the tables in the archive are tried.
 
     Args:
-        path: as for `data.folder.path`.
-        params: limits, names of classes, `limit_per_class`; a table is looked for if the class
-            folders do not tell.
+        path: a folder or zip, as in `data.folder.path`.
+        params: limits, names of classes and `limit_per_class`.
+        seed: for `limit_per_class`, and for drawing splits where the archive has none.
 
     Raises:
-        PipelineError: it is not there, or no zip.
+        PipelineError: `path` does not exist or is not a zip.
     """
     given = params.folder.model_copy(update={"path": path})
     with Archive(anchored(path), params.archive) as archive:
@@ -107,23 +118,25 @@ def inspect(path: str, params: DataParams, seed: int) -> Inspection:
 
 
 def _read(source: FolderSource, found: Inspection, params: DataParams, seed: int) -> None:
+    """Read all images and set `plan`, `rejected`, `facts` and `near` of `found`."""
     found.plan = make_plan(source, params, seed)
     found.rejected = list(found.plan.rejected)
-    looks = Looks()
+    hashes = HashesBySplit()
     rows: list[tuple[Any, ...]] = []
     results = read_all(source, found.plan.placed)
-    for entry, result, look in shown(results, len(found.plan.placed), "inspect", "images"):
+    for entry, result, hash in shown(results, len(found.plan.placed), "inspect", "images"):
         if isinstance(result, ImageFile):
-            looks.add(entry, look)
+            hashes.add(entry, hash)
             row = metadata_row(result)
             rows.append((result.label, *(row[name] for name in FEATURES)))
         else:
             found.rejected.append(result)
     found.facts = pd.DataFrame(rows, columns=["label", *FEATURES])
-    found.near = looks.near_duplicates(params.near_duplicates.max_distance)
+    found.near = hashes.near_duplicates(params.near_duplicates.max_distance)
 
 
 def _tables(archive: Archive, paths: list[str], folder: FolderParams, max_rows: int) -> list[Table]:
+    """The CSVs in an archive that can be read; `paths` are the images in it."""
     names = layouts.ClassNames(folder.real, folder.fake)
     tables: list[Table] = []
     for file in archive.members:
@@ -147,7 +160,7 @@ def _table(
     matches = {
         column: layouts.named(set(values), paths) for column, values in columns.items() if column
     }
-    # Of columns that match alike, one of a usual name.
+    # Of columns that name equally many images, the one called "path" is preferred.
     best = max(matches, key=lambda column: (len(matches[column]), column == "path"), default=None)
     if best is None or not matches[best]:
         return Table(file, len(rows), None, {})
@@ -166,14 +179,20 @@ def _table(
 def _meaning(
     value: str, values: list[str], folders: list[int | None], names: layouts.ClassNames
 ) -> int | None:
-    """What a value of a column means: by its name, or by the folders of the rows that have it."""
+    """The label that a value of a column means, by its name or the folders of its rows' images.
+
+    Args:
+        value: one of `values`.
+        values: the column.
+        folders: the label that the class folder of each row's image gives; None for no label.
+    """
     meant = {label for cell, label in zip(values, folders, strict=True) if cell == value}
     folder = meant.pop() if len(meant) == 1 else None
     return folder if names.label(value) is None else names.label(value)
 
 
 def _by_tables(folder: FolderParams, tables: list[Table]) -> list[FolderParams]:
-    """Parameters that read the labels from a table; from those with names for both classes."""
+    """Parameters that read the labels from a table, for each column that names both classes."""
     names = layouts.ClassNames(folder.real, folder.fake)
     return [
         folder.model_copy(
@@ -194,14 +213,14 @@ def _by_tables(folder: FolderParams, tables: list[Table]) -> list[FolderParams]:
 
 
 def differences(facts: pd.DataFrame) -> list[tuple[str, float]]:
-    """How well each single fact about the files tells fakes from reals.
+    """Measure how well each single fact about the files tells fakes from reals.
 
     Args:
-        facts: the columns `label` and `FEATURES`.
+        facts: one row per image, with the columns `label` and `FEATURES`.
 
     Returns:
-        Feature (or `feature=value`) and its ROC-AUC, above 0.5 where fakes have more of it; the
-        most telling first.
+        Pairs of a feature (or `feature=value`) and its ROC-AUC, farthest from 0.5 first. Above
+        0.5, fakes have higher values.
     """
     if facts["label"].nunique() < 2:
         return []

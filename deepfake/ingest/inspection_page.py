@@ -1,4 +1,4 @@
-"""TODO of ingest.inspection_page."""
+"""Write an inspection as a page of text, with the command that uses the images."""
 
 import re
 from collections import Counter
@@ -9,18 +9,21 @@ from typing import Any
 import pandas as pd
 
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
-from deepfake.ingest.inspection import TELLING, Inspection, Table, differences
+from deepfake.ingest.inspection import Inspection, Table, differences
 from deepfake.ingest.planning import split_of
+from deepfake.ingest.summary import imbalanced
 from deepfake.params import DataParams, FolderParams
 from deepfake.sources import layouts
 from deepfake.sources.base import Offer, Rejected
 from deepfake.sources.kaggle import KNOWN
 
 LISTED = 5
+# A fact about the files whose ROC-AUC is at least this far from 0.5 is worth a warning.
+TELLING = 0.1
 
 
 def text(found: Inspection, params: DataParams) -> str:
-    """The inspection as a page for a terminal."""
+    """Write an inspection for a terminal, with the subject of each line in the margin."""
     lines = [
         ("source", f"{found.path}: {found.files:,} files, {found.bytes / 1e6:,.1f} MB"),
         ("layout", _layout(found)),
@@ -38,15 +41,16 @@ def text(found: Inspection, params: DataParams) -> str:
         lines += [("warning", line) for line in found.plan.warnings]
     lines += [("fault", line) for line in (found.fault or "").splitlines()]
     lines += [("use", line) for line in _use(found, params)]
-    shown_before: set[str] = set()
     page: list[str] = []
+    previous = ""
     for name, line in lines:
-        page.append(f"{'' if name in shown_before else name:<11} {line}".rstrip())
-        shown_before.add(name)
+        page.append(f"{'' if name == previous else name:<11} {line}".rstrip())
+        previous = name
     return "\n".join(page)
 
 
 def _layout(found: Inspection) -> str:
+    """What tells labels and splits, or the folders there are if nothing does."""
     if found.offer is None or found.folder is None:
         names = ", ".join(f"{name} ({n:,})" for name, n in found.folders.most_common(2 * LISTED))
         return f"not recognised; folders with images below them: {names or 'none'}"
@@ -62,6 +66,7 @@ def _layout(found: Inspection) -> str:
 
 
 def _of_table(table: Table) -> str:
+    """A table's rows, the column that names images, and what the values of others mean."""
     if table.path_column is None:
         return f"{table.file}: {table.rows:,} rows; no column names images"
     told = [
@@ -78,6 +83,7 @@ def _of_table(table: Table) -> str:
 
 
 def _labels(found: Inspection, folder: FolderParams, offer: Offer) -> Iterable[str]:
+    """The folder names or values of the table that mean each label."""
     names = layouts.ClassNames(folder.real, folder.fake)
     if folder.csv.file is not None:
         (table,) = (table for table in found.tables if table.file == folder.csv.file)
@@ -93,6 +99,7 @@ def _labels(found: Inspection, folder: FolderParams, offer: Offer) -> Iterable[s
 
 
 def _counts(found: Inspection) -> Iterable[str]:
+    """Images of each split and class; a split that `ingest` draws is marked as drawn."""
     assert found.offer is not None
     placed = found.plan.placed if found.plan is not None else []
     counts = Counter((split_of(item), item.label) for item in placed) or Counter(
@@ -107,6 +114,7 @@ def _counts(found: Inspection) -> Iterable[str]:
 
 
 def _sizes(facts: pd.DataFrame) -> Iterable[str]:
+    """Formats and modes, sizes in pixels, sizes in kB."""
     if facts.empty:
         return
     kinds = Counter(facts["format"] + " " + facts["mode"]).most_common(LISTED)
@@ -131,8 +139,9 @@ def _duplicates(found: Inspection) -> Iterable[str]:
     exact = found.plan.duplicates
     dropped = sum(exact["dropped"].values())
     yield (
-        f"exact: {exact['files']:,} files in {exact['groups']:,} groups; {dropped:,} left out, "
-        f"being in a more important split as well; {exact['under_both_labels']:,} under both labels"
+        f"exact: {exact['files']:,} files in {exact['groups']:,} groups; {dropped:,} left out "
+        "because a more important split has the same image; "
+        f"{exact['under_both_labels']:,} under both labels"
     )
     counts = Counter(pair["split"] for pair in found.near)
     yield f"near, across splits: {counts['train']:,} in train, {counts['valid']:,} in valid"
@@ -141,11 +150,12 @@ def _duplicates(found: Inspection) -> Iterable[str]:
 
 
 def _telling(facts: pd.DataFrame) -> Iterable[str]:
+    """The facts about the files that tell the classes apart best."""
     found = differences(facts)
     if not found:
         yield "the files of both classes are alike"
         return
-    yield "ROC-AUC of one fact about the files, 0.5: tells nothing, above: fakes have more of it"
+    yield "ROC-AUC of single facts about the files; 0.5: no difference, above: higher for fakes"
     for name, value in found[:LISTED]:
         yield f"  {value:.3f} {name}"
     if abs(found[0][1] - 0.5) >= TELLING:
@@ -153,7 +163,7 @@ def _telling(facts: pd.DataFrame) -> Iterable[str]:
 
 
 def _use(found: Inspection, params: DataParams) -> Iterable[str]:
-    """The command to run, or what is missing for one."""
+    """The command that uses the images, or the parameters that are missing for it."""
     if found.folder is None:
         yield "name the classes: -S 'data.folder.real=[...]' -S 'data.folder.fake=[...]'"
         yield "or a table: -S data.folder.csv.file=... and its columns"
@@ -172,7 +182,7 @@ def _use(found: Inspection, params: DataParams) -> Iterable[str]:
 
 
 def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
-    """Parameters besides those of the folder that the images ask for."""
+    """Parameters that these images need in addition to those that name the folder."""
     advice: dict[str, Any] = {}
     if found.plan is None:
         return advice
@@ -182,16 +192,16 @@ def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
     if any(pair["split"] == "train" for pair in found.near):
         advice["data.near_duplicates.drop_from_train"] = True
     labels = Counter(item.label for item in found.plan.placed if item.split == "train")
-    if 10 * min(labels[REAL], labels[FAKE]) < max(labels[REAL], labels[FAKE]):
+    if imbalanced(labels[REAL], labels[FAKE]):
         advice |= {"baseline.class_weight": "balanced", "train.class_weight": "balanced"}
     return advice
 
 
 def _override(key: str, value: str) -> str:
-    """`-S key=value`, quoted for DVC (which reads it by Hydra's grammar) and for the shell."""
+    """Write `-S key=value`, quoted for Hydra's grammar, which DVC uses, and for the shell."""
     if re.fullmatch(r"[\w./-]+", value, re.ASCII):
         return f"-S {key}={value}"
-    # A backslash is one, unless a quotation mark follows.
+    # Hydra reads a backslash as itself, unless a quotation mark follows.
     escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
     return "-S " + "'" + f'{key}="{escaped}"'.replace("'", "'\\''") + "'"
 

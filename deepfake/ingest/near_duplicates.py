@@ -1,8 +1,8 @@
-"""Images that look the same although their bytes differ: resized, compressed again, edited a bit.
+"""Find images that look the same although their bytes differ: resized, recompressed, retouched.
 
-An image's perceptual hash is 256 bits; the distance of two images is the number of bits in which
-theirs differ. Among 3,289 photographs and generated faces no two different ones were within 27 bits
-of each other, while copies at half the size, or at JPEG quality 30, were within 12.
+An image's perceptual hash has 256 bits; the distance of two images is the number of bits in which
+their hashes differ. Among 3,289 photographs and generated faces, any two different images were more
+than 27 bits apart, while copies at half the size, or at JPEG quality 30, were within 12 bits.
 """
 
 from collections.abc import Iterator
@@ -14,28 +14,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepfake.common.labels import LABEL_NAMES, SPLITS
-from deepfake.ingest.planning import SPLITS_TO_KEEP, split_of
+from deepfake.ingest.planning import SPLITS_BY_IMPORTANCE, split_of
 from deepfake.sources.base import Entry
 
 HASH_BYTES = 32
-# Two hashes that differ in fewer bits than there are bands agree in one band at least.
+# Two hashes that differ in fewer bits than there are bands agree in at least one band.
 BANDS = 16
-# Pairs compared at a time, about 100 bytes each.
+# These bound memory: how many pairs are compared at a time (about 100 bytes each), how many hashes
+# are unpacked to single bits at a time, and for how many hashes neighbours are sought at a time.
 _PAIRS = 1 << 14
-# Hashes whose bits are spread out at a time.
-_PART = 4096
-# Hashes that are looked for at a time.
+_UNPACKED = 4096
 _SOUGHT = 1 << 14
 _NONE = np.iinfo(np.int64).max
 _SIDE, _FREQUENCIES = 64, 16
 
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The pHash of an image (https://phash.org; Zauner 2010), 256 bits instead of 64.
+    """Compute the pHash of an image (https://phash.org; Zauner 2010), with 256 bits instead of 64.
 
-    The signs of the 16 x 16 lowest frequencies of the image's discrete cosine transform, against
-    their median, of its grey values at 64 x 64. In whole numbers throughout, which float64 holds
-    and adds exactly: the same on any machine.
+    The image is reduced to 64 x 64 grey values and transformed by a discrete cosine transform. A
+    bit says whether one of the 16 x 16 lowest frequencies is above their median. All arithmetic is
+    on whole numbers, which float64 holds exactly, so the hash is the same on any machine.
 
     Args:
         pixels: uint8 RGB, shape (height, width, 3).
@@ -51,34 +50,38 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @cache
 def _cosines() -> NDArray[np.float64]:
-    """Rows of the transform, without the constant one, in whole numbers, shape (16, 64)."""
+    """The transform's rows without the constant one, as whole numbers, shape (16, 64)."""
     rows = np.arange(1, _FREQUENCIES + 1)[:, np.newaxis]
-    places = 2 * np.arange(_SIDE) + 1
-    return np.round(1024 * np.cos(np.pi * rows * places / (2 * _SIDE)))
+    positions = 2 * np.arange(_SIDE) + 1
+    return np.round(1024 * np.cos(np.pi * rows * positions / (2 * _SIDE)))
 
 
 def nearest(
     hashes: NDArray[np.uint8], others: NDArray[np.uint8], max_distance: int
 ) -> list[tuple[int, int, int]]:
-    """The nearest of `others` to each hash that has one within `max_distance`.
+    """Find the nearest of `others` to each hash that has one within `max_distance`.
 
-    Hashes are compared only where they agree in one of 16 bands of 16 bits, which any two within 15
-    bits of each other do (Manku, Jain and Das Sarma 2007, doi:10.1145/1242572.1242592). Memory does
-    not grow with the number of pairs.
+    Only hashes that agree in one of 16 bands of 16 bits are compared; any two within 15 bits of
+    each other do (Manku, Jain and Das Sarma 2007, doi:10.1145/1242572.1242592). Memory does not
+    grow with the number of pairs.
 
     Args:
-        hashes, others: uint8, shape (n, 32) and (m, 32).
-        max_distance: bits, 0 to 15.
+        hashes: uint8, shape (n, 32).
+        others: uint8, shape (m, 32).
+        max_distance: in bits, 0 to 15.
 
     Returns:
-        Index of the hash, index of the nearest of others (the first of equally near ones) and the
-        distance, for those that have one, in order.
+        For each hash that has a neighbour, in order: its index, the index of the nearest of
+        `others` (the first of equally near ones), and their distance in bits.
+
+    Raises:
+        ValueError: `max_distance` is out of range.
     """
     if not 0 <= max_distance < BANDS:
         raise ValueError(f"max_distance is 0 to {BANDS - 1}. Received: {max_distance}")
     if not len(hashes) or not len(others):
         return []
-    # Many equal hashes (of empty images, say) would make a pair with each other one.
+    # Without this, many equal hashes (of blank images, say) would each pair with every other one.
     two, first = np.unique(others, axis=0, return_index=True)
     bands = _bands(two)
     found: list[tuple[int, int, int]] = []
@@ -88,17 +91,19 @@ def nearest(
         for i, j, distance in _near(one, two, bands, max_distance):
             np.minimum.at(best, i, distance * len(others) + first[j])
         best = best[which.ravel()]
-        for place in np.flatnonzero(best < _NONE):
-            bits, like = divmod(int(best[place]), len(others))
-            found.append((start + int(place), like, bits))
+        for index in np.flatnonzero(best < _NONE):
+            bits, like = divmod(int(best[index]), len(others))
+            found.append((start + int(index), like, bits))
     return found
 
 
 def _near(
     one: NDArray[np.uint8], two: NDArray[np.uint8], bands: NDArray[np.uint16], max_distance: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Indices of all pairs within a distance, with it; `bands` are those of `two`. A pair comes
-    once for each band in which it agrees."""
+    """Yield the indices i, j of pairs within `max_distance`, and their distances.
+
+    A pair is yielded once for each band in which it agrees. `bands` are the bands of `two`.
+    """
     a, b = _words(one), _words(two)
     for bands_a, bands_b in zip(_bands(one), bands, strict=True):
         for i, j in _equal(bands_a, bands_b):
@@ -114,12 +119,12 @@ def _words(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def _bands(hashes: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """The bits of each band as a number, shape (16, n).
 
-    Neighbouring frequencies go together, so a band takes its bits from all over the hash.
+    Neighbouring frequencies change together, so a band takes its bits from all over the hash.
     """
     shuffled = np.random.default_rng(0).permutation(8 * HASH_BYTES)
     parts = [
         np.packbits(np.unpackbits(part, axis=1)[:, shuffled], axis=1)  # 512 bytes a hash
-        for part in np.array_split(hashes, len(hashes) // _PART + 1)
+        for part in np.array_split(hashes, len(hashes) // _UNPACKED + 1)
     ]
     return np.ascontiguousarray(np.concatenate(parts)).view(np.uint16).T
 
@@ -127,7 +132,7 @@ def _bands(hashes: NDArray[np.uint8]) -> NDArray[np.uint16]:
 def _equal(
     a: NDArray[np.uint16], b: NDArray[np.uint16]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Indices i, j of all pairs with a[i] == b[j], `_PAIRS` or so at a time."""
+    """Yield the indices i, j of all pairs with a[i] == b[j], about `_PAIRS` at a time."""
     order = np.argsort(b, kind="stable")
     start = np.searchsorted(b[order], a, side="left")
     number = np.searchsorted(b[order], a, side="right") - start
@@ -143,32 +148,39 @@ def _equal(
         begin = end
 
 
-class Looks:
-    """How the images written so far look: their perceptual hashes, by split, in order."""
+class HashesBySplit:
+    """The perceptual hashes of the images written so far, by split, in the order of writing."""
 
     def __init__(self) -> None:
-        self._items: dict[str, list[Entry]] = {split: [] for split in SPLITS}
+        self._entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
         self._hashes: dict[str, bytearray] = {split: bytearray() for split in SPLITS}
 
-    def add(self, entry: Entry, look: NDArray[np.uint8]) -> None:
-        self._items[split_of(entry)].append(entry)
-        self._hashes[split_of(entry)] += look.tobytes()
+    def add(self, entry: Entry, hash: NDArray[np.uint8]) -> None:
+        """Add the hash, uint8 of shape (32,), of an entry that has a split."""
+        self._entries[split_of(entry)].append(entry)
+        self._hashes[split_of(entry)] += hash.tobytes()
 
     def near_duplicates(self, max_distance: int) -> list[dict[str, Any]]:
-        """Images that look like one of a more important split, each with the nearest of those.
+        """Pair each image that looks like one of a more important split with the nearest of those.
+
+        Args:
+            max_distance: in bits, 0 to 15.
 
         Returns:
-            `split`, `path` and `label` of the image, the same of the other (`like_...`), and
-            `distance` in bits; by split, the nearest first.
+            For each pair: `split`, `path` and `label` of the image; `like_split`, `like_path` and
+            `like_label` of the other image; and `distance` in bits. Pairs are ordered by split,
+            the nearest first.
         """
         pairs: list[dict[str, Any]] = []
         for split in SPLITS:
-            important = SPLITS_TO_KEEP[: SPLITS_TO_KEEP.index(split)]
-            others = [entry for name in important for entry in self._items[name]]
-            theirs = np.concatenate([self._array(name) for name in important or [split]])
-            found = nearest(self._array(split), theirs, max_distance) if important else []
+            important = SPLITS_BY_IMPORTANCE[: SPLITS_BY_IMPORTANCE.index(split)]
+            if not important:
+                continue
+            others = [entry for name in important for entry in self._entries[name]]
+            theirs = np.concatenate([self._array(name) for name in important])
+            found = nearest(self._array(split), theirs, max_distance)
             for i, j, distance in sorted(found, key=lambda item: (item[2], item[0])):
-                entry, like = self._items[split][i], others[j]
+                entry, like = self._entries[split][i], others[j]
                 pairs.append(
                     {
                         "split": split, "path": entry.path, "label": LABEL_NAMES[entry.label],

@@ -1,4 +1,9 @@
-"""TODO of ingest.planning."""
+"""Which images of a source are used, and in which split and order; no image is opened for this.
+
+`make_plan` applies, in this order: `data.limit_per_class`, exact duplicates, and a drawn split
+where the source has none. Everything here follows from the seed and the paths of the images, so
+the same source gives the same plan on any machine.
+"""
 
 import hashlib
 import heapq
@@ -18,21 +23,28 @@ from deepfake.common.threads import ordered
 from deepfake.params import DataParams
 from deepfake.sources.base import Entry, Rejected, Source, Unreadable
 
+# The most important split comes first: of identical images in several splits, the copy in the
+# most important one is kept, so that test results stay comparable with published ones.
+SPLITS_BY_IMPORTANCE = ("test", "valid", "train")
 BOTH_LABELS = "same image under both labels"
-# Of duplicates in several splits the copy here stays: published test results stay comparable.
-_64_BITS = (1 << 64) - 1
-SPLITS_TO_KEEP = ("test", "valid", "train")
-SHOWN = 5
-# Reading waits for the disk or for other processes, so threads exceed processors; many more than
-# those would wait for each other.
-THREADS_A_CORE = 2
+# How many paths a message names as examples.
+EXAMPLES = 5
+# Threads wait for the disk or the download, so there are more of them than processors.
+THREADS_PER_CORE = 2
+_MASK_64_BITS = (1 << 64) - 1
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be written and what is not, before the images themselves are looked at.
+    """What will be written and what will not, decided before any image is opened.
 
-    Each entry that is `placed` has a split.
+    Attributes:
+        placed: the images to write, in the order of writing; each has a split.
+        rejected: the images that cannot be used.
+        duplicates: counts of exact duplicates, as in the report: `groups`, `files`, `dropped` (by
+            split) and `under_both_labels`.
+        left_out: how many files were passed over, by reason; nothing is wrong with them.
+        warnings: what the user should look at.
     """
 
     placed: list[Entry]
@@ -42,16 +54,8 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
 
 
-def split_of(entry: Entry) -> str:
-    """The split of an entry that is placed."""
-    assert entry.split is not None
-    return entry.split
-
-
 def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
-    """Choose images and splits, without opening an image.
-
-    In this order: `data.limit_per_class`, duplicates, splits where the source has none.
+    """Choose the images to use and their splits, without decoding an image.
 
     Raises:
         PipelineError: a class is empty in some split.
@@ -73,7 +77,7 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
     else:
         dropped = _copies_to_drop(groups)
         placed = [entry for entry in kept if entry.path not in dropped]
-    _check_classes(Counter((split_of(item), item.label) for item in placed), "in the source")
+    check_classes(Counter((split_of(item), item.label) for item in placed), "in the source")
     duplicates = {
         "groups": len(groups),
         "files": sum(len(group) for group in groups),
@@ -85,10 +89,60 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
     return Plan(in_writing_order(placed), rejected, duplicates, left_out, warnings)
 
 
-def limited(entries: list[Entry], limit: int | None, seed: int) -> list[Entry]:
-    """At most `limit` entries of each class, shared among the splits in proportion to their sizes.
+def split_of(entry: Entry) -> str:
+    """The split of an entry that has one, as each entry of `Plan.placed` does."""
+    assert entry.split is not None
+    return entry.split
 
-    The choice follows from seed and paths, not from the order of the entries; that stays.
+
+def image_id(path: str) -> str:
+    """Name an image by its path in the source: 16 hexadecimal digits, the same in every run.
+
+    The path itself often contains the label; its digest does not give the label away.
+    """
+    return hashlib.sha256(path.encode("utf-8")).hexdigest()[:16]
+
+
+def check_ids(paths: list[str]) -> None:
+    """Raise PipelineError if two paths have the same `image_id`."""
+    repeated = _repeated(np.fromiter((int(image_id(p), 16) for p in paths), np.uint64, len(paths)))
+    if repeated.any():
+        path = paths[int(repeated.argmax())]
+        raise PipelineError(
+            f"two images have the image_id {image_id(path)}, one of them {path}: rename that file"
+        )
+
+
+def check_classes(counts: Counter[tuple[str, int]], when: str) -> None:
+    """Raise PipelineError if a class has no images in some split.
+
+    Args:
+        counts: images by split and label.
+        when: the start of the message, which says at what point the class is empty.
+    """
+    empty = [
+        f"no {LABEL_NAMES[label]} images in {split}"
+        for split in SPLITS
+        for label in LABEL_NAMES
+        if not counts[split, label]
+    ]
+    if not empty:
+        return
+    found = ", ".join(
+        f"{split} {counts[split, REAL]} real and {counts[split, FAKE]} fake" for split in SPLITS
+    )
+    raise PipelineError(
+        f"{when}: {'; '.join(empty)} (found: {found}). All three splits need both classes. "
+        "Add or rename folders; with no split folders at all the splits are drawn, by "
+        "data.folder.valid_fraction and data.folder.test_fraction. A data.limit_per_class that is "
+        "too small also empties them."
+    )
+
+
+def limited(entries: list[Entry], limit: int | None, seed: int) -> list[Entry]:
+    """Keep at most `limit` entries of each class, split by split in proportion to their sizes.
+
+    The choice depends on the seed and the paths, not on the order of `entries`, which is kept.
     """
     if limit is None:
         return entries
@@ -106,9 +160,9 @@ def limited(entries: list[Entry], limit: int | None, seed: int) -> list[Entry]:
 
 
 def shares(total: int, sizes: list[int]) -> list[int]:
-    """`total` shared in proportion to `sizes` by largest remainder, none above its size.
+    """Divide `total` in proportion to `sizes` by largest remainder, no share above its size.
 
-    Each size gets at least one where there is enough for all.
+    Each share is at least 1 where `total` is large enough for that.
     """
     if total >= sum(sizes):
         return list(sizes)
@@ -124,16 +178,18 @@ def shares(total: int, sizes: list[int]) -> list[int]:
 
 
 def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
-    """Groups of two or more files with the same bytes, each sorted by path.
+    """Find groups of two or more files with the same bytes, each group sorted by path.
 
-    Only files of which the source states the same are read for this.
+    Only files for which the source states the same size and checksum are read.
     """
     stated = (source.stated(entry) for entry in entries)
-    keys = ((size << 32 | checksum) & _64_BITS if size else 0 for size, checksum in stated)
+    keys = ((size << 32 | checksum) & _MASK_64_BITS if size else 0 for size, checksum in stated)
     numbers = np.fromiter(keys, np.uint64, len(entries))
-    # Empty files are all alike, and are rejected as such later.
+    # All empty files are identical; they are rejected later, as empty.
     alike = _repeated(numbers) & (numbers > 0)
-    suspects = [entries[place] for place in np.flatnonzero(alike)]
+    suspects = [entries[index] for index in np.flatnonzero(alike)]
+    if not suspects:
+        return []
 
     def digest(entry: Entry) -> tuple[Entry, bytes | None]:
         try:
@@ -142,9 +198,7 @@ def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
             return entry, None
 
     same: dict[bytes, list[Entry]] = defaultdict(list)
-    if not suspects:
-        return []
-    hashed = ordered(digest, suspects, THREADS_A_CORE * cores())
+    hashed = ordered(digest, suspects, THREADS_PER_CORE * cores())
     for entry, key in shown(hashed, len(suspects), "duplicates", "files"):
         if key is not None:
             same[key].append(entry)
@@ -153,14 +207,50 @@ def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
     ]
 
 
+def _repeated(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Mark the numbers that occur more than once: bool, the shape of `numbers`."""
+    increasing = np.sort(numbers)
+    twice = increasing[1:][increasing[1:] == increasing[:-1]]
+    return np.isin(numbers, twice)
+
+
+def _labels(group: list[Entry]) -> set[int]:
+    return {entry.label for entry in group}
+
+
+def _copies_to_drop(groups: list[list[Entry]]) -> dict[str, str]:
+    """Path and split of each copy of an image that a more important split has too."""
+    dropped: dict[str, str] = {}
+    for group in groups:
+        present = {entry.split for entry in group}
+        keep = next(split for split in SPLITS_BY_IMPORTANCE if split in present)
+        dropped |= {
+            entry.path: entry.split
+            for entry in group
+            if entry.split is not None and entry.split != keep
+        }
+    return dropped
+
+
+def _copy_warnings(dropped: dict[str, str]) -> list[str]:
+    if not dropped:
+        return []
+    first = ", ".join(sorted(dropped)[:EXAMPLES])
+    return [
+        f"{len(dropped)} images are in a more important split as well, byte for byte (test comes "
+        f"before valid, valid before train), and were left out of the less important one: {first}"
+    ]
+
+
 def assign_splits(
     entries: list[Entry], groups: list[list[Entry]], fractions: tuple[float, float], seed: int
 ) -> list[Entry]:
-    """Draw a stratified split: the same fractions of each class, identical files together.
+    """Draw a stratified split: the same fractions of each class.
 
     Args:
-        groups: of identical files.
-        fractions: of valid and of test, 0 to 1; the rest is train.
+        entries: images without a split.
+        groups: identical files; the files of a group get the same split.
+        fractions: of `valid` and of `test`, 0 to 1; the rest is `train`.
     """
     leader = {entry.path: group[0].path for group in groups for entry in group}
     placed: list[Entry] = []
@@ -179,10 +269,16 @@ def assign_splits(
     return placed
 
 
-def in_writing_order(placed: Iterable[Entry]) -> list[Entry]:
-    """Split by split, both classes interleaved in proportion to their numbers, each in path order.
+def _draw(seed: int, purpose: str, path: str) -> bytes:
+    """A sort key that shuffles paths: the same order for the same seed on any machine."""
+    return hashlib.sha256(f"{seed}/{purpose}/{path}".encode()).digest()
 
-    So any slice of a split holds both classes, and reading the source stays nearly sequential.
+
+def in_writing_order(placed: Iterable[Entry]) -> list[Entry]:
+    """Order images split by split, with the two classes interleaved in proportion to their counts.
+
+    Within a class, images are in path order. So any slice of a split holds both classes, and
+    reading the source stays nearly sequential.
     """
     parts: dict[tuple[str, int], list[Entry]] = defaultdict(list)
     for item in placed:
@@ -193,88 +289,12 @@ def in_writing_order(placed: Iterable[Entry]) -> list[Entry]:
         item
         for split in SPLITS
         for _, _, item in heapq.merge(
-            *(_at_even_distances(parts[split, label], label) for label in LABEL_NAMES),
-            key=lambda place: place[:2],
+            *(_evenly_spaced(parts[split, label], label) for label in LABEL_NAMES),
+            key=lambda item: item[:2],
         )
     ]
 
 
-def _at_even_distances(part: list[Entry], label: int) -> Iterator[tuple[float, int, Entry]]:
+def _evenly_spaced(part: list[Entry], label: int) -> Iterator[tuple[float, int, Entry]]:
+    """Each entry with a position between 0 and 1, at equal distances."""
     return (((i + 0.5) / len(part), label, item) for i, item in enumerate(part))
-
-
-def image_id(path: str) -> str:
-    """16 hexadecimal digits that name an image by its path in the source.
-
-    Stable, and of no use for telling the label.
-    """
-    return hashlib.sha256(path.encode("utf-8")).hexdigest()[:16]
-
-
-def _check_ids(paths: list[str]) -> None:
-    """Raises PipelineError if two paths have the same `image_id`."""
-    repeated = _repeated(np.fromiter((int(image_id(p), 16) for p in paths), np.uint64, len(paths)))
-    if repeated.any():
-        path = paths[int(repeated.argmax())]
-        raise PipelineError(
-            f"two images have the image_id {image_id(path)}, one of them {path}: rename that file"
-        )
-
-
-def _repeated(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which of the numbers are there more than once."""
-    ordered_numbers = np.sort(numbers)
-    twice = ordered_numbers[1:][ordered_numbers[1:] == ordered_numbers[:-1]]
-    return np.isin(numbers, twice)
-
-
-def _copy_warnings(dropped: dict[str, str]) -> list[str]:
-    if not dropped:
-        return []
-    first = ", ".join(sorted(dropped)[:SHOWN])
-    return [
-        f"{len(dropped)} images are in a more important split as well, byte for byte (test comes "
-        f"before valid, valid before train), and were left out of the lesser: {first}"
-    ]
-
-
-def _labels(group: list[Entry]) -> set[int]:
-    return {entry.label for entry in group}
-
-
-def _copies_to_drop(groups: list[list[Entry]]) -> dict[str, str]:
-    """Path and split of the copies whose image is in a more important split as well."""
-    dropped: dict[str, str] = {}
-    for group in groups:
-        keep = next(split for split in SPLITS_TO_KEEP if any(e.split == split for e in group))
-        dropped |= {
-            entry.path: entry.split
-            for entry in group
-            if entry.split is not None and entry.split != keep
-        }
-    return dropped
-
-
-def _draw(seed: int, purpose: str, path: str) -> bytes:
-    """A number for a path that looks random: sorting by it shuffles, the same on any machine."""
-    return hashlib.sha256(f"{seed}/{purpose}/{path}".encode()).digest()
-
-
-def _check_classes(counts: Counter[tuple[str, int]], when: str) -> None:
-    empty = [
-        f"no {LABEL_NAMES[label]} images in {split}"
-        for split in SPLITS
-        for label in LABEL_NAMES
-        if not counts[split, label]
-    ]
-    if not empty:
-        return
-    shown = ", ".join(
-        f"{split} {counts[split, REAL]} real and {counts[split, FAKE]} fake" for split in SPLITS
-    )
-    raise PipelineError(
-        f"{when}: {'; '.join(empty)} (found: {shown}). All three splits need both classes. "
-        "Add or rename folders; with no split folders at all the splits are drawn, by "
-        "data.folder.valid_fraction and data.folder.test_fraction. A data.limit_per_class that is "
-        "too small empties them, too."
-    )

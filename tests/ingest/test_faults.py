@@ -12,17 +12,17 @@ import pytest
 from deepfake.common.errors import PipelineError
 from deepfake.data import images, shards
 from deepfake.params import DataParams, KaggleParams
-from deepfake.sources import kaggle
+from deepfake.sources import kaggle_client, kaggle_retry
 from tests.support import kaggle_server
 from tests.support.faults import (
     ARCHIVES,
     DATA_SETS,
     ERROR,
     HANDLED,
+    IMAGES,
     KAGGLE,
     KEY,
     PAGE_OF_FAULTS,
-    PICTURES,
     REFUSED,
     WARNING,
     Awkward,
@@ -88,7 +88,7 @@ def test_sources(case: Case, tmp_path: Path, images_before: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"earlier", "images", "source"}
 
 
-@pytest.mark.parametrize("case", PICTURES, ids=names(PICTURES))
+@pytest.mark.parametrize("case", IMAGES, ids=names(IMAGES))
 def test_images(case: Awkward, tmp_path: Path, images_before: Path) -> None:
     data = case.make()
     source = write(tmp_path / "source", split_files() | {"train/real/face.jpg": data})
@@ -110,7 +110,7 @@ def test_images(case: Awkward, tmp_path: Path, images_before: Path) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A server with a data set of two versions, of which the first is in the cache."""
+    """A server with a data set of two versions; the first is in the cache."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -122,9 +122,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from kagglesdk import kaggle_env
 
     monkeypatch.setattr(KaggleApi, "config", str(home / "kaggle.json"))
-    monkeypatch.setattr(kaggle, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(kaggle, "PATIENCE", 0.5)
-    monkeypatch.setattr(kaggle, "CHUNK", 1000)
+    monkeypatch.setattr(kaggle_retry, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(kaggle_client, "PATIENCE", 0.5)
+    monkeypatch.setattr(kaggle_client, "CHUNK", 1000)
     monkeypatch.setenv("KAGGLE_API_TOKEN", kaggle_server.TOKEN)
     archives = {(*KEY[:2], 1): zip_bytes(split_files(2)), KEY: zip_bytes(split_files())}
     with kaggle_server.KaggleServer(archives) as running:
@@ -180,4 +180,4 @@ def test_kaggle(
 def test_the_documentation_is_of_this_list() -> None:
     page = PAGE_OF_FAULTS.read_text(encoding="utf-8")
     assert page == documented(page), "run `make docs`"
-    assert page.count("\n| ") > len(ARCHIVES + DATA_SETS + PICTURES + KAGGLE)
+    assert page.count("\n| ") > len(ARCHIVES + DATA_SETS + IMAGES + KAGGLE)

@@ -12,14 +12,22 @@ import pytest
 import yaml
 from PIL import Image
 
-from deepfake import ingest as module
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL, SPLITS
 from deepfake.data import shards
-from deepfake.ingest.planning import BOTH_LABELS, make_plan, shares
+from deepfake.ingest.planning import (
+    BOTH_LABELS,
+    identical,
+    image_id,
+    in_writing_order,
+    limited,
+    make_plan,
+    shares,
+)
 from deepfake.params import DataParams, validate
-from deepfake.sources import open_source, portraits
+from deepfake.sources import open_source
 from deepfake.sources.base import Entry
+from deepfake.sources.portraits.render import render
 from tests.support.making import (
     content,
     encoded,
@@ -38,7 +46,7 @@ SHARED = ROOT.parent / "shared"
 
 
 def face(number: int) -> bytes:
-    return portraits.render(label=REAL, seed=1, index=number, size=192, strength=1.0)
+    return render(label=REAL, seed=1, index=number, size=192, strength=1.0)
 
 
 def plan(params: DataParams, seed: int = 1) -> list[Entry]:
@@ -65,8 +73,8 @@ def test_image_ids_are_unique_stable_and_do_not_tell_the_label(tmp_path: Path) -
     run(settings(root), tmp_path / "images")
     found = packed(tmp_path / "images").values()
     assert len({item.image_id for item in found}) == 24
-    assert all(item.image_id == module.image_id(item.path) for item in found)
-    assert module.image_id("train/real/0.png") == "64448b0ccad17acc"
+    assert all(item.image_id == image_id(item.path) for item in found)
+    assert image_id("train/real/0.png") == "64448b0ccad17acc"
     assert all(set(item.image_id) <= set("0123456789abcdef") for item in found)
 
 
@@ -83,7 +91,7 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
 def test_any_slice_of_a_split_holds_both_classes(tmp_path: Path) -> None:
     entries = [Entry(f"real/{i:02}", REAL, "train") for i in range(30)]
     entries += [Entry(f"fake/{i:02}", FAKE, "train") for i in range(10)]
-    ordered = module.in_writing_order(reversed(entries))
+    ordered = in_writing_order(reversed(entries))
     labels = [item.label for item in ordered]
     assert all(sum(labels[start : start + 8]) == 2 for start in range(0, 40, 4) if start <= 32)
     for label in (REAL, FAKE):
@@ -161,7 +169,7 @@ def test_only_files_that_may_be_the_same_are_read_for_it(tmp_path: Path) -> None
             return original(entry)
 
         source.read = counting  # type: ignore[method-assign]
-        assert module.identical(source, source.offer().entries) == []
+        assert identical(source, source.offer().entries) == []
     assert sorted(read) == ["train/fake/a.png", "train/real/2.png"]
 
 
@@ -199,11 +207,11 @@ def test_limit_per_class(tmp_path: Path) -> None:
 
 def test_the_limited_choice_does_not_depend_on_the_order_of_listing() -> None:
     entries = [Entry(f"{i:03}", i % 2, "train") for i in range(100)]
-    one = module.limited(entries, 10, seed=5)
-    other = module.limited(entries[::-1], 10, seed=5)
+    one = limited(entries, 10, seed=5)
+    other = limited(entries[::-1], 10, seed=5)
     assert one == other[::-1]
     assert Counter(entry.label for entry in one) == {REAL: 10, FAKE: 10}
-    assert one != module.limited(entries, 10, seed=6)
+    assert one != limited(entries, 10, seed=6)
     assert one != [*entries[:20]]
 
 

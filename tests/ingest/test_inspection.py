@@ -1,4 +1,4 @@
-"""What is told of a folder or zip before anything runs."""
+"""What the inspection says about a folder or zip before anything runs."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from PIL import Image
 from deepfake.common.errors import PipelineError
 from deepfake.ingest import inspection, inspection_page
 from deepfake.params import DataParams
-from deepfake.sources import portraits
+from deepfake.sources.portraits.render import render
 from tests.support.making import (
     content,
     encoded,
@@ -26,7 +26,7 @@ from tests.support.making import (
     zipped,
 )
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 needs_shared = pytest.mark.skipif(
     not (SHARED / "data").is_dir(), reason=f"the test data in {SHARED} is not on this machine"
 )
@@ -132,9 +132,7 @@ def test_what_ingest_would_refuse_is_told(tmp_path: Path) -> None:
 
 def test_what_is_wrong_becomes_parameters(tmp_path: Path) -> None:
     files = split_files()
-    face = Image.open(
-        io.BytesIO(portraits.render(label=0, seed=1, index=0, size=192, strength=1.0))
-    )
+    face = Image.open(io.BytesIO(render(label=0, seed=1, index=0, size=192, strength=1.0)))
     files["train/real/empty.png"] = b""
     files["test/real/face.png"] = encoded(face, "PNG")
     files["train/real/half.png"] = encoded(face.resize((96, 96)), "PNG")

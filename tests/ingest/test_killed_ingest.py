@@ -1,4 +1,4 @@
-"""`kill -9` of an ingest from Kaggle: the next run goes on and ends as an undisturbed one does."""
+"""After `kill -9` of an ingest from Kaggle, the next run continues and writes the same bytes."""
 
 import os
 import random
@@ -27,9 +27,9 @@ from tests.support import kaggle_server
 kaggle_server.point_at(sys.argv[1])
 from pathlib import Path
 from deepfake.params import KaggleParams
-from deepfake.sources import kaggle
+from deepfake.sources import kaggle_client
 from tests.support.making import run, settings
-kaggle.CHUNK = {CHUNK}
+kaggle_client.CHUNK = {CHUNK}
 source = KaggleParams(dataset="some-one/faces/1")
 run(settings(source="kaggle", kaggle=source, shard_megabytes=1), Path("images"), seed=5)
 """

@@ -1,4 +1,4 @@
-"""Perceptual hashes and the search for those near each other."""
+"""Perceptual hashes, and the search for near ones."""
 
 import io
 import tracemalloc
@@ -11,13 +11,13 @@ from PIL import Image, ImageEnhance
 
 from deepfake.ingest import near_duplicates
 from deepfake.ingest.near_duplicates import BANDS, HASH_BYTES, _bands, nearest, perceptual_hash
-from deepfake.sources import portraits
+from deepfake.sources.portraits.render import render
 
 EXPECTED = "0569403c05691abe1569a93c11ebaf3c126baaf4ffe8554effb855521297aa82"
 
 
 def portrait(number: int) -> Image.Image:
-    data = portraits.render(label=0, seed=3, index=number, size=192, strength=1.0)
+    data = render(label=0, seed=3, index=number, size=192, strength=1.0)
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 

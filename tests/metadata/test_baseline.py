@@ -1,4 +1,4 @@
-"""The metadata baseline: what it may look at, what it finds, and that it can be rebuilt."""
+"""The metadata baseline: what it may see, what it finds, and that its file can be reproduced."""
 
 import subprocess
 from collections.abc import Callable
@@ -173,18 +173,18 @@ def test_the_parameters_reach_the_model() -> None:
 
 def test_a_saved_model_scores_the_same(tmp_path: Path) -> None:
     model, table = baseline.fit(metadata_table(), PARAMS), metadata_table(seed=1)
-    joblib.dump(model, tmp_path / "model.joblib")
+    baseline.save(model, tmp_path / "model.joblib")
     loaded = joblib.load(tmp_path / "model.joblib")
     assert np.array_equal(baseline.score(loaded, table), baseline.score(model, table))
 
 
 DUMP = """
-import sys, joblib, pandas as pd
+import sys, pandas as pd
 from deepfake.metadata import baseline
 from deepfake.params import BaselineParams
 table = pd.read_pickle(sys.argv[1])
 params = BaselineParams(C=1.0, class_weight="none", max_iter=1000)
-joblib.dump(baseline.fit(table, params), sys.argv[2])
+baseline.save(baseline.fit(table, params), sys.argv[2])
 """
 
 

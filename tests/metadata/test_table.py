@@ -1,4 +1,4 @@
-"""The metadata tables: what a file says of itself, column by column."""
+"""The metadata tables: what an image file says about itself, column by column."""
 
 import hashlib
 import io
