@@ -6,21 +6,23 @@ import numpy as np
 import pandas as pd
 
 from deepfake.common.errors import PipelineError
-from deepfake.evaluation.metrics import METRICS, _roc_auc, roc_auc
+from deepfake.evaluation import ranking
+from deepfake.evaluation.metrics import METRICS
+from deepfake.evaluation.ranking import ranks, roc_auc
 
-# Smaller is better for these; larger for the others.
+# For these metrics smaller is better; for the others, larger.
 LOSSES = ("log_loss", "brier", "eer", "ece")
 
 
 def side_by_side(baseline: dict[str, float], image: dict[str, float]) -> dict[str, Any]:
-    """For each metric, what either model reaches on `test`."""
+    """The value of each metric on `test`, for both models."""
     return {name: {"baseline": baseline[name], "image": image[name]} for name in METRICS}
 
 
 def verdict(interval: dict[str, float], confidence: float) -> str:
     """One sentence: which model is better on `test` and by how much, or that it cannot be told.
 
-    `interval` is that of `scores.bootstrap_difference`, image model minus baseline.
+    `interval` is that of `bootstrap_difference`, image model minus baseline.
     """
     low, high = interval["low"], interval["high"]
     span = f"{100 * confidence:g}% interval {low:+.3f} to {high:+.3f}"
@@ -30,17 +32,19 @@ def verdict(interval: dict[str, float], confidence: float) -> str:
             better, worse = worse, better
         return (
             f"On the test images the {better} is better than the {worse}, by "
-            f"{abs(interval['difference']):.3f} of ROC-AUC (image minus baseline: {span})."
+            f"{abs(interval['difference']):.3f} in ROC-AUC (image minus baseline: {span})."
         )
     return (
-        "On the test images the data cannot tell which model is better: image minus baseline is "
-        f"{interval['difference']:+.3f} of ROC-AUC ({span})."
+        "The test images do not show which model is better: image minus baseline is "
+        f"{interval['difference']:+.3f} in ROC-AUC ({span})."
     )
 
 
 def of_chance(roc_auc: float, reals: int, fakes: int) -> str:
-    """How far a ROC-AUC lies from 0.5, by its standard error under chance
-    (Hanley and McNeil 1982: (n + 1) / 12 over the product of the class sizes)."""
+    """Say how far a ROC-AUC lies from 0.5, in standard errors under chance.
+
+    The variance is (n + 1) / 12 over the product of the class sizes (Hanley and McNeil 1982).
+    """
     error = ((reals + fakes + 1) / (12 * reals * fakes)) ** 0.5
     distance = abs(roc_auc - 0.5) / error
     if distance < 2:
@@ -54,10 +58,16 @@ def of_chance(roc_auc: float, reals: int, fakes: int) -> str:
 def bootstrap_difference(
     first: pd.DataFrame, second: pd.DataFrame, *, samples: int, confidence: float, seed: int
 ) -> dict[str, float]:
-    """`roc_auc` of `second` minus that of `first` over the same images, with its interval.
+    """ROC-AUC of `second` minus ROC-AUC of `first` on the same images, with its interval.
 
-    Paired percentile bootstrap (Efron and Tibshirani 1993): images are drawn with replacement
-    within each class, and both models are scored on the same draw.
+    Paired percentile bootstrap (Efron and Tibshirani 1993): each sample draws images with
+    replacement within each class, and both models are scored on the same sample.
+
+    Args:
+        first, second: predictions of the same images.
+        samples: number of bootstrap samples.
+        confidence: of the interval, in (0, 1).
+        seed: of the samples.
 
     Returns:
         `difference`, `low`, `high`, each in [-1, 1].
@@ -70,16 +80,14 @@ def bootstrap_difference(
     labels = first["label"].to_numpy(dtype=int)
     if len(np.unique(labels)) < 2:
         raise PipelineError("the images to compare on are of one class only")
-    ranks = [
-        np.unique(table["score"].to_numpy(), return_inverse=True)[1] for table in (first, second)
-    ]
+    placed = [ranks(table["score"].to_numpy()) for table in (first, second)]
     generator = np.random.default_rng(seed)
     classes = [np.flatnonzero(labels == label) for label in (0, 1)]
     differences = np.empty(samples)
     for sample in range(samples):
         drawn = np.concatenate([generator.choice(rows, len(rows)) for rows in classes])
-        times = np.bincount(drawn, minlength=len(labels))
-        one, two = (_roc_auc(labels, rank, times) for rank in ranks)
+        counts = np.bincount(drawn, minlength=len(labels))
+        one, two = (ranking.weighted_roc_auc(labels, places, counts) for places in placed)
         differences[sample] = two - one
     tail = (1 - confidence) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])

@@ -1,4 +1,4 @@
-"""TODO of evaluation.predictions."""
+"""Tables of predictions: columns `image_id`, `label` (0 real, 1 fake), `score` (P(fake))."""
 
 from pathlib import Path
 
@@ -14,7 +14,12 @@ _COLUMNS = {"image_id": "str", "label": "int8", "score": "float64"}
 
 
 def predictions(image_ids: list[str], labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-    """The table of predictions, scores rounded to `SCORE_DIGITS` as they are in the file.
+    """Make the table of predictions of n images.
+
+    Args:
+        image_ids: n names.
+        labels: shape (n,).
+        scores: shape (n,), in [0, 1]; rounded to `SCORE_DIGITS`, as in the file.
 
     Raises:
         PipelineError: a score is not in [0, 1].
@@ -30,12 +35,13 @@ def predictions(image_ids: list[str], labels: np.ndarray, scores: np.ndarray) ->
 
 
 def write_predictions(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a table of predictions as CSV; the same table gives the same bytes."""
     with replacing(path) as partial:
         table.to_csv(partial, index=False, float_format=f"%.{SCORE_DIGITS}f", lineterminator="\n")
 
 
 def read_predictions(path: Path | str) -> pd.DataFrame:
-    """Read a table of predictions; raises as `predictions` does."""
+    """Read a table of predictions. Raises as `predictions` does."""
     table = pd.read_csv(
         path, dtype=_COLUMNS, keep_default_na=False, na_values={"score": ["", "nan"]}
     )

@@ -23,7 +23,7 @@ def markdown(
     comparison: dict[str, Any],
     params: dict[str, Any],
 ) -> str:
-    """The whole report; arguments as in the JSON files of `metrics/` and in `params.yaml`."""
+    """Write the report; the arguments are the JSON files of the stages and `params.yaml`."""
     parts = ["# Real faces or deepfakes: the report", verdict]
     if data["source"]["name"] == "sample":
         parts.append(_SAMPLE_NOTE)
@@ -31,16 +31,16 @@ def markdown(
         "## Both models on the test images",
         _comparison_table(comparison),
         _baseline_sentence(data, comparison),
-        "![ROC curves of both models](plots/comparison/roc.png)",
+        "![ROC curves of both models](plots/roc.png)",
         "## Data",
         _data_table(data),
         _bad_sentence(data),
         "## Image model",
         _model_lines(backbone, training),
-        "![Training of the image model](plots/image/history.png)",
-        "![Test images by the image model](plots/image/confusion.png)",
+        "![Training of the image model](plots/history.png)",
+        "![Test images by the image model](plots/image_confusion.png)",
         "## Metadata baseline",
-        "![What the baseline goes by](plots/baseline/coefficients.png)",
+        "![What the baseline relies on](plots/coefficients.png)",
         "## Parameters",
         _parameters(params),
     ]
@@ -48,9 +48,11 @@ def markdown(
 
 
 def _parameters(params: dict[str, Any]) -> str:
-    """All parameters that a result can depend on; of the sources, those of the one in use."""
+    """The parameters on which results can depend; of the sources, the one in use."""
     sources = {"sample", "kaggle", "folder"} - {params["data"]["source"]}
-    used = {name: section for name, section in params.items() if name != "tracking"}
+    used = {
+        name: section for name, section in params.items() if name not in ("execution", "tracking")
+    }
     used["data"] = {name: value for name, value in used["data"].items() if name not in sources}
     return f"```yaml\n{yaml.safe_dump(used, sort_keys=False, width=100)}```"
 
@@ -93,7 +95,7 @@ def _model_lines(backbone: dict[str, Any], training: dict[str, Any]) -> str:
     tuned = training["fine_tune"]
     lines = [
         f"- MobileNetV2, alpha {backbone['alpha']}, with **{backbone['weights']} weights**, "
-        f"{training['dimensions']:,} feature statistics a view, precision "
+        f"{training['dimensions']:,} feature statistics per view, precision "
         f"{training['precision']}.",
         f"- Head: {training['head']['epochs']} epochs, best after "
         f"{training['head']['best_epoch']}, validation ROC-AUC "

@@ -1,15 +1,17 @@
-"""The verdict, its numbers, and the report that carries them."""
+"""The verdict, both models in each metric, and the bootstrap interval."""
 
-import copy
 import math
-from typing import Any
+from statistics import NormalDist
 
+import numpy as np
+import pandas as pd
 import pytest
-import yaml
+from sklearn.metrics import roc_auc_score
 
+from deepfake.common.errors import PipelineError
+from deepfake.evaluation import comparison, predictions, ranking
 from deepfake.evaluation.comparison import LOSSES, of_chance, side_by_side, verdict
 from deepfake.evaluation.metrics import METRICS
-from deepfake.reporting.report import markdown
 
 BASELINE = {name: 0.5 + number / 1000 for number, name in enumerate(METRICS)}
 IMAGE = {name: 0.9 + number / 1000 for number, name in enumerate(METRICS)}
@@ -17,21 +19,21 @@ IMAGE = {name: 0.9 + number / 1000 for number, name in enumerate(METRICS)}
 
 def test_the_image_model_is_better() -> None:
     text = verdict({"difference": 0.3214, "low": 0.2001, "high": 0.4321}, 0.95)
-    assert "the image model is better than the metadata baseline, by 0.321 of ROC-AUC" in text
+    assert "the image model is better than the metadata baseline, by 0.321 in ROC-AUC" in text
     assert "95% interval +0.200 to +0.432" in text
 
 
 def test_the_baseline_is_better() -> None:
     text = verdict({"difference": -0.3214, "low": -0.4321, "high": -0.2001}, 0.9)
-    assert "the metadata baseline is better than the image model, by 0.321 of ROC-AUC" in text
+    assert "the metadata baseline is better than the image model, by 0.321 in ROC-AUC" in text
     assert "90% interval -0.432 to -0.200" in text
 
 
 @pytest.mark.parametrize("bounds", [(-0.02, 0.05), (0.0, 0.05), (-0.05, 0.0), (0.0, 0.0)])
 def test_it_cannot_be_told_when_the_interval_holds_zero(bounds: tuple[float, float]) -> None:
     text = verdict({"difference": 0.0123, "low": bounds[0], "high": bounds[1]}, 0.95)
-    assert "cannot tell which model is better" in text
-    assert "image minus baseline is +0.012 of ROC-AUC" in text
+    assert "do not show which model is better" in text
+    assert "image minus baseline is +0.012 in ROC-AUC" in text
     assert f"{bounds[0]:+.3f} to {bounds[1]:+.3f}" in text
     assert "better than the" not in text
 
@@ -73,104 +75,93 @@ def test_far_below_chance_is_not_a_little() -> None:
     assert "a little" not in of_chance(0.05, 500, 500)
 
 
-def facts() -> dict[str, Any]:
-    counts = {
-        split: {"real": 1000 + n, "fake": 2000 + n}
-        for n, split in enumerate(("train", "valid", "test"))
-    }
-    return {
-        "verdict": "The verdict's sentence.",
-        "data": {
-            "source": {"name": "sample", "version": None, "seed": 7},
-            "counts": counts,
-            "bad": {"count": 0, "reasons": {}},
-        },
-        "backbone": {"weights": "random", "alpha": 0.35},
-        "training": {
-            "dimensions": 1234,
-            "precision": "float32",
-            "head": {"epochs": 11, "best_epoch": 9, "valid_roc_auc": 0.7654},
-            "fine_tune": {"epochs": 0, "best_epoch": 0, "valid_roc_auc": 0.0, "kept": False},
-        },
-        "comparison": {"test": side_by_side(BASELINE, IMAGE)},
-        "params": {
-            "seed": 7,
-            "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},
-            "train": {"hidden": [128]},
-            "tracking": {"experiment": "not a matter of results"},
-        },
-    }
+def table(labels: list[int] | np.ndarray, values: list[float] | np.ndarray) -> pd.DataFrame:
+    ids = [f"id{number}" for number in range(len(labels))]
+    return predictions.predictions(ids, np.asarray(labels), np.asarray(values, dtype=float))
 
 
-def test_the_report_has_every_metric_of_both_models() -> None:
-    text = markdown(**facts())
-    for name in METRICS:
-        direction = "lower" if name in LOSSES else "higher"
-        row = f"| {name} | {BASELINE[name]:.4f} | {IMAGE[name]:.4f} | {direction} |"
-        assert row in text.splitlines()
+def two_models(
+    generator: np.random.Generator, each: int, first: float, second: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions of two models on `each` reals and fakes, with true ROC-AUC Phi(d / sqrt 2);
+    what they see of an image is correlated."""
+    labels = np.repeat([0, 1], each)
+    shared = generator.normal(size=2 * each)
+
+    def model(distance: float) -> pd.DataFrame:
+        own = generator.normal(size=2 * each)
+        values = distance * labels + np.sqrt(0.5) * (shared + own)
+        return table(labels, 1 / (1 + np.exp(-values)))
+
+    return model(first), model(second)
 
 
-def test_the_report_begins_with_the_verdict() -> None:
-    assert markdown(**facts()).split("\n\n")[1] == "The verdict's sentence."
+def interval(first: pd.DataFrame, second: pd.DataFrame, **changes: float) -> dict[str, float]:
+    settings = {"samples": 200, "confidence": 0.95, "seed": 0} | changes
+    return comparison.bootstrap_difference(first, second, **settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("weights", ["random", "imagenet"])
-def test_the_report_says_which_weights_were_used(weights: str) -> None:
-    given = facts()
-    given["backbone"]["weights"] = weights
-    assert f"alpha 0.35, with **{weights} weights**" in markdown(**given)
+def test_the_interval_depends_on_the_seed_alone() -> None:
+    models = two_models(np.random.default_rng(0), 50, 0.5, 1.0)
+    assert interval(*models) == interval(*models)
+    assert interval(*models)["low"] != interval(*models, seed=1)["low"]
 
 
-def test_the_report_calls_the_sample_a_test_card_and_nothing_else() -> None:
-    given = facts()
-    assert "test card" in markdown(**given)
-    given["data"]["source"]["name"] = "kaggle"
-    assert "test card" not in markdown(**given)
+def test_the_difference_is_second_minus_first() -> None:
+    first, second = two_models(np.random.default_rng(0), 200, 0.2, 2.0)
+    found = interval(first, second)
+    aucs = [roc_auc_score(t["label"], t["score"]) for t in (first, second)]
+    assert found["difference"] == pytest.approx(aucs[1] - aucs[0])
+    assert 0 < found["low"] < found["difference"] < found["high"] < 1
+    swapped = interval(second, first)
+    assert swapped["difference"] == -found["difference"]
+    assert (swapped["low"], swapped["high"]) == pytest.approx((-found["high"], -found["low"]))
 
 
-def test_the_report_tells_the_data() -> None:
-    text = markdown(**facts())
-    assert "Source: name sample, seed 7." in text
-    assert "| train | 1,000 | 2,000 |\n| valid | 1,001 | 2,001 |\n| test | 1,002 | 2,002 |" in text
+def test_more_confidence_means_a_wider_interval() -> None:
+    models = two_models(np.random.default_rng(0), 50, 0.5, 1.0)
+    narrow, wide = interval(*models, confidence=0.5), interval(*models, confidence=0.99)
+    assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
 
 
-def test_the_report_places_the_baseline_against_chance() -> None:
-    given = facts()
-    given["comparison"]["test"]["roc_auc"]["baseline"] = 0.97
-    assert "ROC-AUC of 0.970: far better than chance: the files" in markdown(**given)
+def test_all_of_the_samples_asked_for_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    fast = ranking.weighted_roc_auc
+
+    def counting(labels: np.ndarray, ranks: np.ndarray, times: np.ndarray) -> float:
+        drawn.append(1)
+        assert times[labels == 1].sum() == (labels == 1).sum()
+        assert times[labels == 0].sum() == (labels == 0).sum()
+        return fast(labels, ranks, times)
+
+    monkeypatch.setattr(ranking, "weighted_roc_auc", counting)
+    interval(*two_models(np.random.default_rng(0), 30, 0.5, 1.0), samples=250)
+    assert sum(drawn) == 2 * 250 + 2  # and once each for what the interval is about
 
 
-def test_the_report_counts_what_was_left_out() -> None:
-    given = facts()
-    assert "Every image of the source could be read." in markdown(**given)
-    given["data"]["bad"] = {"count": 5, "reasons": {"truncated": 3, "corrupt": 2}}
-    assert "Left out as unusable: 5 images (truncated: 3, corrupt: 2)." in markdown(**given)
+def test_a_model_does_not_differ_from_itself() -> None:
+    model, _ = two_models(np.random.default_rng(0), 50, 0.5, 1.0)
+    assert interval(model, model) == {"difference": 0, "low": 0, "high": 0}
 
 
-def test_the_report_tells_what_became_of_fine_tuning() -> None:
-    given = facts()
-    assert "Fine-tuning: none." in markdown(**given)
-    tuned = {"epochs": 4, "best_epoch": 3, "valid_roc_auc": 0.8765, "kept": True}
-    given["training"]["fine_tune"] = tuned
-    assert "4 epochs, best after 3, validation ROC-AUC 0.8765" in markdown(**given)
-    given["training"]["fine_tune"] = {**tuned, "kept": False}
-    text = markdown(**given)
-    assert "none better on `valid` than the head" in text
-    assert "0.8765" not in text
+@pytest.mark.slow
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(20)
+    truth = NormalDist().cdf(1.0 / math.sqrt(2)) - NormalDist().cdf(0.5 / math.sqrt(2))
+    held = 0
+    for trial in range(200):
+        found = interval(*two_models(generator, 80, 0.5, 1.0), seed=trial)
+        held += found["low"] <= truth <= found["high"]
+    assert 0.91 <= held / 200 <= 0.99
 
 
-def test_the_report_has_the_parameters_that_results_depend_on() -> None:
-    text = markdown(**facts())
-    block = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
-    assert block == {
-        "seed": 7,
-        "data": {"source": "sample", "sample": {"size": 192}},
-        "train": {"hidden": [128]},
-    }
+def test_models_scored_on_different_images_are_not_compared() -> None:
+    first, second = two_models(np.random.default_rng(0), 20, 0.5, 1.0)
+    for other in (second[::-1], second.iloc[1:], second.assign(image_id="another")):
+        with pytest.raises(PipelineError, match="different images"):
+            interval(first, other)
 
 
-def test_the_report_leaves_its_arguments_as_they_were() -> None:
-    given = facts()
-    before = copy.deepcopy(given)
-    markdown(**given)
-    assert given == before
+def test_one_class_alone_is_not_compared() -> None:
+    with pytest.raises(PipelineError, match="one class only"):
+        interval(table([1, 1], [0.1, 0.2]), table([1, 1], [0.3, 0.4]))

@@ -1,16 +1,13 @@
 """Metrics, curves and intervals against hand calculations and independent formulas."""
 
 import math
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
 
-from deepfake.common.errors import PipelineError
-from deepfake.evaluation import comparison, metrics, predictions
+from deepfake.evaluation import metrics, predictions
 
 
 def table(labels: list[int] | np.ndarray, values: list[float] | np.ndarray) -> pd.DataFrame:
@@ -221,41 +218,9 @@ def test_short_curves_are_kept_whole() -> None:
     assert len(metrics.roc_curve(table([0, 1] * 3, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]))) == 7
 
 
-def test_predictions_come_back_from_their_file_exactly(tmp_path: Path) -> None:
-    written = predictions.predictions(
-        ["001", "NA", "a,b"], np.array([0, 1, 1]), np.array([0, 1 / 3, 1], dtype="float32")
-    )
-    predictions.write_predictions(tmp_path / "a.csv", written)
-    read = predictions.read_predictions(tmp_path / "a.csv")
-    assert read["label"].tolist() == [0, 1, 1]
-    assert read["score"].tolist() == written["score"].tolist() == [0, 0.333333, 1]
-    assert read["image_id"].iloc[0] == "001"
-    assert read["image_id"].iloc[2] == "a,b"
-
-
-def test_an_image_id_may_be_any_text(tmp_path: Path) -> None:
-    written = predictions.predictions(["NA", "null"], np.array([0, 1]), np.array([0.1, 0.2]))
-    predictions.write_predictions(tmp_path / "a.csv", written)
-    assert predictions.read_predictions(tmp_path / "a.csv")["image_id"].tolist() == ["NA", "null"]
-
-
-def test_the_file_of_predictions_is_plain(tmp_path: Path) -> None:
-    predictions.write_predictions(tmp_path / "a.csv", table([1], [2 / 3]))
-    assert (tmp_path / "a.csv").read_bytes() == b"image_id,label,score\nid0,1,0.666667\n"
-
-
-@pytest.mark.parametrize("bad", [math.nan, -0.01, 1.01, math.inf])
-def test_scores_that_are_no_probability_are_refused(tmp_path: Path, bad: float) -> None:
-    with pytest.raises(PipelineError, match=r"predictions: 2 scores outside .* image id1"):
-        table([0, 1, 1], [0.5, bad, bad])
-    (tmp_path / "a.csv").write_text(f"image_id,label,score\nid0,0,0.5\nid1,1,{bad}\n")
-    with pytest.raises(PipelineError, match=r"a\.csv: 1 scores outside .* image id1"):
-        predictions.read_predictions(tmp_path / "a.csv")
-
-
-def test_called_names_and_the_report_on_them() -> None:
+def test_predicted_names_and_the_report_on_them() -> None:
     predicted = table([0, 0, 1], [0.2, 0.5, 0.9])
-    names = metrics.called_names(predicted, 0.5)
+    names = metrics.predicted_names(predicted, 0.5)
     assert names.to_numpy().tolist() == [["real", "real"], ["real", "fake"], ["fake", "fake"]]
     lines = metrics.classification_report(predicted, 0.5).splitlines()
     assert next(line.split() for line in lines if "real" in line) == [
@@ -271,103 +236,3 @@ def test_the_report_lists_both_classes_when_only_one_is_there() -> None:
     report = metrics.classification_report(table([1, 1], [0.9, 0.8]), 0.5)
     assert "real" in report
     assert "fake" in report
-
-
-def test_the_quick_roc_auc_of_resamples_is_that_of_sklearn() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 2, 60)
-    values = generator.integers(0, 10, 60) / 10
-    weights = np.stack([np.bincount(generator.integers(0, 60, 60), minlength=60) for _ in "abcdef"])
-    ranks = np.unique(values, return_inverse=True)[1]
-    for weight in weights:
-        rows = np.repeat(np.arange(60), weight)
-        assert metrics._roc_auc(labels, ranks, weight) == pytest.approx(
-            roc_auc_score(labels[rows], values[rows]), abs=1e-12
-        )
-
-
-def two_models(
-    generator: np.random.Generator, each: int, first: float, second: float
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions of two models on `each` reals and fakes, with true ROC-AUC Phi(d / sqrt 2);
-    what they see of an image is correlated."""
-    labels = np.repeat([0, 1], each)
-    shared = generator.normal(size=2 * each)
-
-    def model(distance: float) -> pd.DataFrame:
-        own = generator.normal(size=2 * each)
-        values = distance * labels + np.sqrt(0.5) * (shared + own)
-        return table(labels, 1 / (1 + np.exp(-values)))
-
-    return model(first), model(second)
-
-
-def interval(first: pd.DataFrame, second: pd.DataFrame, **changes: float) -> dict[str, float]:
-    settings = {"samples": 200, "confidence": 0.95, "seed": 0} | changes
-    return comparison.bootstrap_difference(first, second, **settings)  # type: ignore[arg-type]
-
-
-def test_the_interval_depends_on_the_seed_alone() -> None:
-    models = two_models(np.random.default_rng(0), 50, 0.5, 1.0)
-    assert interval(*models) == interval(*models)
-    assert interval(*models)["low"] != interval(*models, seed=1)["low"]
-
-
-def test_the_difference_is_second_minus_first() -> None:
-    first, second = two_models(np.random.default_rng(0), 200, 0.2, 2.0)
-    found = interval(first, second)
-    aucs = [roc_auc_score(t["label"], t["score"]) for t in (first, second)]
-    assert found["difference"] == pytest.approx(aucs[1] - aucs[0])
-    assert 0 < found["low"] < found["difference"] < found["high"] < 1
-    swapped = interval(second, first)
-    assert swapped["difference"] == -found["difference"]
-    assert (swapped["low"], swapped["high"]) == pytest.approx((-found["high"], -found["low"]))
-
-
-def test_more_confidence_means_a_wider_interval() -> None:
-    models = two_models(np.random.default_rng(0), 50, 0.5, 1.0)
-    narrow, wide = interval(*models, confidence=0.5), interval(*models, confidence=0.99)
-    assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
-
-
-def test_all_of_the_samples_asked_for_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[int] = []
-    fast = metrics._roc_auc
-
-    def counting(labels: np.ndarray, ranks: np.ndarray, times: np.ndarray) -> float:
-        drawn.append(1)
-        assert times[labels == 1].sum() == (labels == 1).sum()
-        assert times[labels == 0].sum() == (labels == 0).sum()
-        return fast(labels, ranks, times)
-
-    monkeypatch.setattr(metrics, "_roc_auc", counting)
-    interval(*two_models(np.random.default_rng(0), 30, 0.5, 1.0), samples=250)
-    assert sum(drawn) == 2 * 250 + 2  # and once each for what the interval is about
-
-
-def test_a_model_does_not_differ_from_itself() -> None:
-    model, _ = two_models(np.random.default_rng(0), 50, 0.5, 1.0)
-    assert interval(model, model) == {"difference": 0, "low": 0, "high": 0}
-
-
-@pytest.mark.slow
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(20)
-    truth = NormalDist().cdf(1.0 / math.sqrt(2)) - NormalDist().cdf(0.5 / math.sqrt(2))
-    held = 0
-    for trial in range(200):
-        found = interval(*two_models(generator, 80, 0.5, 1.0), seed=trial)
-        held += found["low"] <= truth <= found["high"]
-    assert 0.91 <= held / 200 <= 0.99
-
-
-def test_models_scored_on_different_images_are_not_compared() -> None:
-    first, second = two_models(np.random.default_rng(0), 20, 0.5, 1.0)
-    for other in (second[::-1], second.iloc[1:], second.assign(image_id="another")):
-        with pytest.raises(PipelineError, match="different images"):
-            interval(first, other)
-
-
-def test_one_class_alone_is_not_compared() -> None:
-    with pytest.raises(PipelineError, match="one class only"):
-        interval(table([1, 1], [0.1, 0.2]), table([1, 1], [0.3, 0.4]))

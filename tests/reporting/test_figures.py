@@ -128,7 +128,7 @@ def test_a_figure_that_fails_leaves_no_file(tmp_path: Path) -> None:
 DRAW = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import test_figures
+from tests.reporting import test_figures
 for draw in test_figures.SIZES:
     draw(test_figures.Path(sys.argv[2]) / draw.__name__)
 """
@@ -140,7 +140,7 @@ def drawn_elsewhere(
     """Every figure, by a process of its own."""
     folder.mkdir()
     working.mkdir(exist_ok=True)
-    command, variables = python(DRAW, Path(__file__).parent, folder, **environment)
+    command, variables = python(DRAW, Path(__file__).parent.parent.parent, folder, **environment)
     variables.pop("DISPLAY", None)
     subprocess.run(command, env=variables | environment, cwd=working, check=True)
     return {path.name: path.read_bytes() for path in folder.iterdir()}

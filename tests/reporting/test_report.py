@@ -1,0 +1,120 @@
+"""The report."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from deepfake.evaluation.comparison import LOSSES, side_by_side
+from deepfake.evaluation.metrics import METRICS
+from deepfake.reporting.report import markdown
+
+BASELINE = {name: 0.5 + number / 1000 for number, name in enumerate(METRICS)}
+IMAGE = {name: 0.9 + number / 1000 for number, name in enumerate(METRICS)}
+
+BASELINE = {name: 0.5 + number / 1000 for number, name in enumerate(METRICS)}
+IMAGE = {name: 0.9 + number / 1000 for number, name in enumerate(METRICS)}
+
+
+def facts() -> dict[str, Any]:
+    counts = {
+        split: {"real": 1000 + n, "fake": 2000 + n}
+        for n, split in enumerate(("train", "valid", "test"))
+    }
+    return {
+        "verdict": "The verdict's sentence.",
+        "data": {
+            "source": {"name": "sample", "version": None, "seed": 7},
+            "counts": counts,
+            "bad": {"count": 0, "reasons": {}},
+        },
+        "backbone": {"weights": "random", "alpha": 0.35},
+        "training": {
+            "dimensions": 1234,
+            "precision": "float32",
+            "head": {"epochs": 11, "best_epoch": 9, "valid_roc_auc": 0.7654},
+            "fine_tune": {"epochs": 0, "best_epoch": 0, "valid_roc_auc": 0.0, "kept": False},
+        },
+        "comparison": {"test": side_by_side(BASELINE, IMAGE)},
+        "params": {
+            "seed": 7,
+            "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},
+            "train": {"hidden": [128]},
+            "tracking": {"experiment": "not a matter of results"},
+        },
+    }
+
+
+def test_the_report_has_every_metric_of_both_models() -> None:
+    text = markdown(**facts())
+    for name in METRICS:
+        direction = "lower" if name in LOSSES else "higher"
+        row = f"| {name} | {BASELINE[name]:.4f} | {IMAGE[name]:.4f} | {direction} |"
+        assert row in text.splitlines()
+
+
+def test_the_report_begins_with_the_verdict() -> None:
+    assert markdown(**facts()).split("\n\n")[1] == "The verdict's sentence."
+
+
+@pytest.mark.parametrize("weights", ["random", "imagenet"])
+def test_the_report_says_which_weights_were_used(weights: str) -> None:
+    given = facts()
+    given["backbone"]["weights"] = weights
+    assert f"alpha 0.35, with **{weights} weights**" in markdown(**given)
+
+
+def test_the_report_calls_the_sample_a_test_card_and_nothing_else() -> None:
+    given = facts()
+    assert "test card" in markdown(**given)
+    given["data"]["source"]["name"] = "kaggle"
+    assert "test card" not in markdown(**given)
+
+
+def test_the_report_tells_the_data() -> None:
+    text = markdown(**facts())
+    assert "Source: name sample, seed 7." in text
+    assert "| train | 1,000 | 2,000 |\n| valid | 1,001 | 2,001 |\n| test | 1,002 | 2,002 |" in text
+
+
+def test_the_report_places_the_baseline_against_chance() -> None:
+    given = facts()
+    given["comparison"]["test"]["roc_auc"]["baseline"] = 0.97
+    assert "ROC-AUC of 0.970: far better than chance: the files" in markdown(**given)
+
+
+def test_the_report_counts_what_was_left_out() -> None:
+    given = facts()
+    assert "Every image of the source could be read." in markdown(**given)
+    given["data"]["bad"] = {"count": 5, "reasons": {"truncated": 3, "corrupt": 2}}
+    assert "Left out as unusable: 5 images (truncated: 3, corrupt: 2)." in markdown(**given)
+
+
+def test_the_report_tells_what_became_of_fine_tuning() -> None:
+    given = facts()
+    assert "Fine-tuning: none." in markdown(**given)
+    tuned = {"epochs": 4, "best_epoch": 3, "valid_roc_auc": 0.8765, "kept": True}
+    given["training"]["fine_tune"] = tuned
+    assert "4 epochs, best after 3, validation ROC-AUC 0.8765" in markdown(**given)
+    given["training"]["fine_tune"] = {**tuned, "kept": False}
+    text = markdown(**given)
+    assert "none better on `valid` than the head" in text
+    assert "0.8765" not in text
+
+
+def test_the_report_has_the_parameters_that_results_depend_on() -> None:
+    text = markdown(**facts())
+    block = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert block == {
+        "seed": 7,
+        "data": {"source": "sample", "sample": {"size": 192}},
+        "train": {"hidden": [128]},
+    }
+
+
+def test_the_report_leaves_its_arguments_as_they_were() -> None:
+    given = facts()
+    before = copy.deepcopy(given)
+    markdown(**given)
+    assert given == before
