@@ -1,5 +1,7 @@
 # One target a job; `make help` lists them.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first of these that runs.
+PYTHON ?= $(or $(shell for name in python3.11 python3.12 python3.13; do \
+	$$name -c '' 2>/dev/null && echo $$name && break; done),$(error Python 3.11, 3.12 or 3.13 not found))
 REQUIREMENTS ?= requirements.txt
 PORT ?= 5000
 
@@ -9,10 +11,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect test test-fast lint format docs ui show sync sweep verify bench engines scale lock clean
+.PHONY: help install repro inspect test test-fast test-versions lint format docs ui show sync sweep verify bench engines scale lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/installed ## build the environment in .venv (REQUIREMENTS=requirements-gpu.txt: with CUDA)
 
@@ -64,28 +66,35 @@ test: install lint ## run every check and test, as CI does
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install ## run the tests that need no training
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: install ## check style and types
+test-versions: ## run the fast tests on Python 3.11, 3.12 and 3.13, each in its own environment
+	tools/test_versions.sh
+
+lint: install ## check style, types and the direction of imports
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 
 format: install ## put the code in ruff's format
 	ruff check --fix .
 	ruff format .
 
-docs: install ## write the table of faults in docs/ingest.md anew, from the tests' own list
+docs: install ## write docs/parameters.md and the table of faults in docs/ingest.md
+	python -m tools.parameters
 	python -m tests.support.faults
 
-lock: ## compile the requirements anew, with the newest versions that fit
+lock: ## compile the requirements and write versions.yaml (UPGRADE=1: the newest that fit)
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet uv
 	for name in requirements requirements-dev requirements-gpu; do \
-		$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+		$(VENV)-lock/bin/uv pip compile --quiet --universal --fork-strategy fewest \
+			--python-version 3.11 $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \
 	done
 	rm -rf $(VENV)-lock
+	$(PYTHON) -m tools.versions
 
 clean: ## remove unfinished work of killed runs (outputs, downloads and runs stay)
 	rm -rf cache/embed cache/train cache/scale

@@ -1,67 +1,62 @@
-"""Stage `backbone`: MobileNetV2 as files, and what is read off it, so that what follows can be
-rebuilt from them and need not start TensorFlow.
+"""Stage `backbone`: MobileNetV2 as files, so that later stages need not start TensorFlow.
 
-Where ImageNet's weights come from the network or Keras's cache, later stages depend on their bytes
-and need neither.
+ImageNet weights come from Keras's cache or the network; later stages need neither.
 """
 
-from pathlib import Path
 from typing import Any
 
 from deepfake import params
-from deepfake.common.errors import command
+from deepfake.common import paths
 from deepfake.common.files import replacing, sha256_file, write_json
 from deepfake.inference import openvino_export
 from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
 from deepfake.tracking.run import start_run
-
-WEIGHTS = Path("data/backbone/mobilenet_v2.weights.h5")
-FEATURES = Path("data/backbone/features.xml")  # OpenVINO's, with features.bin
-UNTRAINED = Path("data/backbone/untrained.keras")  # the image model but for its head
+from stages.running import stage
 
 
-@command
+@stage
 def main() -> None:
     settings = params.load()
-    wanted = settings.backbone.weights
+    wanted, alpha = settings.backbone.weights, settings.backbone.alpha
     with start_run(settings.tracking, stage="backbone", kind="data") as run:
         tensorflow_setup.start(seed=settings.seed, precision="float32")
-        network, weights = mobilenet_v2.initial(wanted, settings.backbone.alpha)
-        with replacing(WEIGHTS) as partial:
+        network, weights = mobilenet_v2.initial(wanted, alpha)
+        with replacing(paths.BACKBONE_WEIGHTS) as partial:
             network.save_weights(partial)
-        facts = {
+        summary = {
             "weights": weights,
-            "alpha": settings.backbone.alpha,
+            "alpha": alpha,
             "parameters": network.count_params(),
-            "sha256": sha256_file(WEIGHTS),
+            "sha256": sha256_file(paths.BACKBONE_WEIGHTS),
             **_write_features(network, settings),
         }
-        write_json("metrics/backbone.json", facts)
+        write_json(paths.BACKBONE_SUMMARY, summary)
         used = settings.backbone.model_dump(include={"weights", "alpha", "image_size"})
         run.params({"backbone": used, "embed": settings.embed.model_dump(exclude={"engine"})})
         run.tags({"weights": weights})
-        run.metrics({"engine_agreement": facts["engine_agreement"]})
-        run.files(["metrics/backbone.json"])
-    print(f"backbone: {weights} weights" + _note(wanted, weights))
+        run.metrics({"engine_agreement": summary["engine_agreement"]})
+        run.files([paths.BACKBONE_SUMMARY])
+    print(f"backbone: {weights} weights{_note(wanted, weights)}")
 
 
 def _write_features(network: Any, settings: params.Params) -> dict[str, Any]:
-    """Write the features for both engines; returns their number, and how well the two agree."""
+    """Write the feature network for OpenVINO and the template of the image model."""
     chosen, size = settings.embed, settings.backbone.image_size
-    openvino_export.convert(network, chosen.layers, chosen.statistics, FEATURES)
+    of_any_size = pooling.features(network, chosen.layers, chosen.statistics, None)
+    openvino_export.export(of_any_size, paths.FEATURE_NETWORK)
+    agreement = openvino_export.agreement(of_any_size, paths.FEATURE_NETWORK, settings.seed)
     features = pooling.features(network, chosen.layers, chosen.statistics, size, chosen.scales)
     dimensions = features.output_shape[-1]
-    image_model.save(image_model.untrained(features, dimensions, chosen.views, size), UNTRAINED)
-    of_any_size = pooling.features(network, chosen.layers, chosen.statistics, None)
-    agreement = openvino_export.agreement(of_any_size, FEATURES, settings.seed)
+    template = image_model.template(features, dimensions, chosen.views, size)
+    image_model.save(template, paths.MODEL_TEMPLATE)
     return {"dimensions": dimensions, "engine_agreement": agreement}
 
 
 def _note(wanted: str, weights: str) -> str:
     if wanted == "auto" and weights == "random":
         return (
-            " (backbone.weights is auto, and ImageNet's are neither in Keras's cache nor could be "
-            "downloaded: on photographs the image model will be weaker than it could be)"
+            " (backbone.weights is auto, and ImageNet's weights are not in Keras's cache and could "
+            "not be downloaded: the image model will be weaker on photographs)"
         )
     return ""
 

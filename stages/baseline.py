@@ -1,30 +1,42 @@
-"""Stage `baseline`: logistic regression on the files' metadata alone."""
+"""Stage `baseline`: logistic regression on the metadata alone."""
 
 from pathlib import Path
 
-from deepfake import beside, params
-from deepfake.common.errors import command
-from deepfake.evaluation.results import EVALUATED, PACKAGES, write_results, write_table
+from deepfake import params
+from deepfake.common import paths
+from deepfake.common.files import write_table
+from deepfake.evaluation.predictions import predictions
+from deepfake.evaluation.results import EVALUATED, write_results
 from deepfake.metadata import baseline
-from deepfake.reporting import figures
+from deepfake.metadata.table import FEATURES, read_metadata
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
+from stages.running import stage
 
-TABLES, MODEL, PLOTS = Path("data/metadata"), Path("data/models/baseline.joblib"), "plots/baseline"
+COLUMNS = ["image_id", "label", *FEATURES]
 
 
-@command
+@stage
 def main() -> None:
     settings = params.load()
-    with (
-        start_run(settings.tracking, stage="baseline", kind="model", name="baseline") as run,
-        beside.prepared((*baseline.PACKAGES, *PACKAGES)) as call,
-    ):
-        run.ahead("mlflow.sklearn", *baseline.PACKAGES)
-        scored, coefficients = call(baseline.train, TABLES, settings.baseline, MODEL, EVALUATED)
-        results = call(write_results, "baseline", scored, settings.evaluate.threshold)
-        write_table(f"{PLOTS}/coefficients.csv", coefficients)
-        call(figures.coefficients, f"{PLOTS}/coefficients.png", coefficients)
+    with start_run(settings.tracking, stage="baseline", kind="model", name="baseline") as run:
+        train = read_metadata(paths.METADATA / "train.csv", COLUMNS)
+        pipeline = baseline.fit(train, settings.baseline)
+        baseline.save(pipeline, paths.BASELINE_MODEL)
+        tables = {
+            split: read_metadata(paths.METADATA / f"{split}.csv", COLUMNS) for split in EVALUATED
+        }
+        scored = {
+            split: predictions(
+                table["image_id"].tolist(),
+                table["label"].to_numpy(),
+                baseline.score(pipeline, table),
+            )
+            for split, table in tables.items()
+        }
+        results = write_results("baseline", scored, settings.evaluate.threshold)
+        coefficients = baseline.coefficients(pipeline)
+        write_table(paths.curves("baseline") / "coefficients.csv", coefficients)
         experiment_rows.log_baseline(run, Path(), settings)
     print(f"baseline: test ROC-AUC {results['test']['roc_auc']:.4f}")
 

@@ -1,39 +1,33 @@
-"""Stage `compare`: both models side by side on the same test images, and the report."""
+"""Stage `compare`: both models on the same test images, every figure, and the report."""
 
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
-from deepfake import beside, params
-from deepfake.common.errors import command
+from deepfake import params
+from deepfake.common import paths
 from deepfake.common.files import read_json, write_json, write_text
-from deepfake.evaluation import comparison, predictions
+from deepfake.evaluation import comparison
+from deepfake.evaluation.predictions import read_predictions
 from deepfake.reporting import figures, report
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
+from stages.running import stage
 
 
-@command
+@stage
 def main() -> None:
     settings = params.load()
     chosen = settings.compare
-    with (
-        start_run(
-            settings.tracking,
-            stage="compare",
-            kind="data",
-            after=partial(experiment_rows.ensure, Path(), settings),
-        ) as run,
-        beside.prepared(figures.PACKAGES) as call,
-    ):
-        run.params({"compare": chosen.model_dump()})
-        names = ("baseline", "image")
-        tables = {n: predictions.read_predictions(f"data/predictions/{n}/test.csv") for n in names}
-        results = {n: read_json(f"metrics/{n}.json")["test"] for n in names}
+    with start_run(
+        settings.tracking,
+        stage="compare",
+        kind="data",
+        after=partial(experiment_rows.ensure, Path(), settings),
+    ) as run:
+        models = ("baseline", "image")
+        results = {model: read_json(paths.metrics_file(model))["test"] for model in models}
         interval = comparison.bootstrap_difference(
-            tables["baseline"],
-            tables["image"],
+            *(read_predictions(paths.predictions(model) / "test.csv") for model in models),
             samples=chosen.bootstrap_samples,
             confidence=chosen.confidence,
             seed=settings.seed,
@@ -42,23 +36,23 @@ def main() -> None:
             "roc_auc_image_minus_baseline": interval,
             "test": comparison.side_by_side(results["baseline"], results["image"]),
         }
-        sentence = comparison.verdict(interval, chosen.confidence)
-        write_json("metrics/comparison.json", facts)
-        curves = {n: (pd.read_csv(f"plots/{n}/roc.csv"), results[n]["roc_auc"]) for n in names}
-        call(figures.roc, "plots/comparison/roc.png", curves, "ROC on test, both models")
+        verdict = comparison.verdict(interval, chosen.confidence)
+        write_json(paths.COMPARISON, facts)
+        figures.draw_all()
         text = report.markdown(
-            verdict=sentence,
-            data=read_json("metrics/data.json"),
-            backbone=read_json("metrics/backbone.json"),
-            training=read_json("metrics/train.json"),
+            verdict=verdict,
+            data=read_json(paths.DATA_SUMMARY),
+            backbone=read_json(paths.BACKBONE_SUMMARY),
+            training=read_json(paths.TRAINING_SUMMARY),
             comparison=facts,
             params=settings.model_dump(mode="json"),
         )
-        write_text("report.md", text)
+        write_text(paths.REPORT, text)
+        run.params({"compare": chosen.model_dump()})
         run.metrics(facts)
-        run.tags({"verdict": sentence})
-        run.files(["report.md", "metrics/comparison.json", "plots/comparison/roc.png"])
-    print(sentence)
+        run.tags({"verdict": verdict})
+        run.files([paths.REPORT, paths.COMPARISON, paths.FIGURES / "roc.png"])
+    print(verdict)
 
 
 if __name__ == "__main__":

@@ -1,62 +1,64 @@
-"""Stage `evaluate`: the image model's scores of `valid` and `test`, and what they amount to."""
+"""Stage `evaluate`: the image model's scores of `valid` and `test`, with metrics and curves."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from deepfake import beside, params
-from deepfake.common.errors import command
+from deepfake import params
+from deepfake.common import paths
 from deepfake.common.files import read_json, sha256_file
 from deepfake.data import embeddings
-from deepfake.evaluation import predictions
-from deepfake.evaluation.results import EVALUATED, PACKAGES, write_results
-from deepfake.models import keras_archive
+from deepfake.evaluation.predictions import predictions
+from deepfake.evaluation.results import EVALUATED, write_results
+from deepfake.inference import scoring
+from deepfake.inference.extraction import make_extractor
+from deepfake.models import image_model, keras_archive, tensorflow_setup
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
+from stages.running import stage
 
-IMAGES, EMBEDDINGS, MODEL = "data/images", "data/embeddings", "data/models/image.keras"
 
-
-@command
+@stage
 def main() -> None:
     settings = params.load()
-    digest = sha256_file(MODEL)
-    with (
-        start_run(
-            settings.tracking, stage="evaluate", kind="model", name="image", model_sha256=digest
-        ) as run,
-        beside.prepared(PACKAGES) as call,
-    ):
-        scored = _scored(settings)
-        results = call(write_results, "image", scored, settings.evaluate.threshold)
+    digest = sha256_file(paths.IMAGE_MODEL)
+    with start_run(
+        settings.tracking, stage="evaluate", kind="model", name="image", model_sha256=digest
+    ) as run:
+        # In 16 bits the embeddings give other scores than the saved model, which is float32.
+        tuned = read_json(paths.TRAINING_SUMMARY)["fine_tune"]["kept"]
+        exact = embeddings.description(paths.EMBEDDINGS)["precision"] == "float32"
+        scored = _from_embeddings(settings) if exact and not tuned else _from_images(settings)
+        results = write_results("image", scored, settings.evaluate.threshold)
         experiment_rows.log_evaluation(run, Path(), settings)
     print(f"image model: test ROC-AUC {results['test']['roc_auc']:.4f}")
 
 
-def _scored(settings: params.Params) -> dict[str, pd.DataFrame]:
-    """The predictions of each split, from the images; or, where the network was left as it was
-    when they were embedded, from the embeddings, which saves computing them again."""
-    tuned = read_json("metrics/train.json")["fine_tune"]["kept"]
-    if tuned or embeddings.description(EMBEDDINGS)["precision"] != "float32":
-        return _from_images(settings)
-    head = keras_archive.head(MODEL)
+def _from_embeddings(settings: params.Params) -> dict[str, pd.DataFrame]:
+    """Score with the head alone: the backbone is still the one that made the embeddings."""
+    head = keras_archive.read_head(paths.IMAGE_MODEL)
+    _, extract = make_extractor(
+        settings.backbone,
+        settings.embed,
+        seed=settings.seed,
+        threads=settings.execution.threads,
+    )
     found = {}
     for split in EVALUATED:
-        table = embeddings.Embeddings.open(EMBEDDINGS, split)
-        ids = embeddings.image_ids(EMBEDDINGS, split)
-        found[split] = predictions.predictions(ids, table.labels, head.scores(table.features))
+        scoring.check_embeddings(paths.IMAGES, paths.EMBEDDINGS, split, extract, head)
+        table = embeddings.Embeddings.open(paths.EMBEDDINGS, split)
+        ids = embeddings.image_ids(paths.EMBEDDINGS, split)
+        found[split] = predictions(ids, table.labels, head.scores(table.features))
     return found
 
 
 def _from_images(settings: params.Params) -> dict[str, pd.DataFrame]:
-    from deepfake.inference import scoring
-    from deepfake.models import image_model, tensorflow_setup
-
+    """Score with the whole image model."""
     tensorflow_setup.start(seed=settings.seed, precision="float32")
-    score = scoring.scorer(image_model.load(MODEL))
-    size = settings.evaluate.batch_size
+    score = scoring.scorer(image_model.load(paths.IMAGE_MODEL))
+    size = settings.execution.batch_size
     return {
-        split: predictions.predictions(*scoring.score_split(score, IMAGES, split, size))
+        split: predictions(*scoring.score_split(score, paths.IMAGES, split, size))
         for split in EVALUATED
     }
 

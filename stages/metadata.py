@@ -1,38 +1,32 @@
-"""Stage `metadata`: a table for each split of what the image files say of themselves."""
+"""Stage `metadata`: one table for each split of what the image files say about themselves."""
 
-from deepfake import beside, params
-from deepfake.common.errors import command
+from deepfake import params
+from deepfake.common import paths
 from deepfake.common.files import read_json, write_json
 from deepfake.common.labels import SPLITS
 from deepfake.data import shards
 from deepfake.metadata.table import read_metadata, write_metadata
 from deepfake.tracking.run import DIGESTED, start_run
-
-IMAGES, TABLES = "data/images", "data/metadata"
-# What `baseline`, which follows, needs: a second of imports, while reading leaves processors idle.
-SOON = ("sklearn.compose", "sklearn.linear_model", "matplotlib.figure", "sklearn.metrics")
+from stages.running import stage
 
 
-@command
+@stage
 def main() -> None:
     settings = params.load()
-    with (
-        start_run(settings.tracking, stage="metadata", kind="data") as run,
-        beside.preparing(SOON),
-    ):
+    with start_run(settings.tracking, stage="metadata", kind="data") as run:
+        tables = {split: paths.METADATA / f"{split}.csv" for split in SPLITS}
         counts = {
-            split: write_metadata(f"{TABLES}/{split}.csv", shards.image_files(IMAGES, split))
-            for split in SPLITS
+            split: write_metadata(table, shards.image_files(paths.IMAGES, split))
+            for split, table in tables.items()
         }
-        report = read_json(f"{IMAGES}/report.json")
-        report["counts"] = {split: count.to_dict() for split, count in counts.items()}
-        write_json("metrics/data.json", report)
-        run.metrics({"images": report["counts"]})
-        run.files(["metrics/data.json"])
-        for split in SPLITS:
-            table = read_metadata(f"{TABLES}/{split}.csv", rows=DIGESTED)
-            image_files = int(counts[split].sum())
-            run.data(table, f"metadata-{split}", split, report["source"]["name"], image_files)
+        summary = read_json(paths.IMAGES_REPORT)
+        summary["counts"] = {split: count.to_dict() for split, count in counts.items()}
+        write_json(paths.DATA_SUMMARY, summary)
+        run.metrics({"images": summary["counts"]})
+        run.files([paths.DATA_SUMMARY])
+        for split, table in tables.items():
+            first, rows = read_metadata(table, rows=DIGESTED), int(counts[split].sum())
+            run.data(first, f"metadata-{split}", split, summary["source"]["name"], rows)
 
 
 if __name__ == "__main__":

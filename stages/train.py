@@ -1,43 +1,31 @@
-"""Stage `train`: the head on the embeddings, then the network on the images."""
+"""Stage `train`: the head on the embeddings, then the backbone on the images."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from deepfake import beside, params
-from deepfake.common import environment, resume
-from deepfake.common.errors import command
-from deepfake.common.files import write_json
-from deepfake.data import embeddings, shards
-from deepfake.evaluation.results import write_table
-from deepfake.models import keras_archive, tensorflow_setup
+from deepfake import params
+from deepfake.common import paths
+from deepfake.common.environment import Hardware, cores
+from deepfake.common.files import write_json, write_table
+from deepfake.common.resume import unfinished
+from deepfake.data import embeddings
+from deepfake.models import image_model, keras_archive, pooling, tensorflow_setup
 from deepfake.models.head import Head
-from deepfake.reporting import figures
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
-from deepfake.training import head_training, loop
-
-IMAGES, EMBEDDINGS = "data/images", "data/embeddings"
-WEIGHTS = Path("data/backbone/mobilenet_v2.weights.h5")
-UNTRAINED = Path("data/backbone/untrained.keras")
-MODEL, PLOTS = "data/models/image.keras", "plots/image"
+from deepfake.training import fine_tuning, head_training, loop
+from stages.running import resume_key, stage
 
 
-@command
+@stage
 def main() -> None:
     settings = params.load()
-    description = embeddings.description(EMBEDDINGS)
-    with (
-        start_run(settings.tracking, stage="train", kind="model", name="image") as run,
-        beside.prepared(figures.PACKAGES) as call,
-    ):
-        hardware = tensorflow_setup.Hardware("CPU", environment.cores(), "float32", "numpy")
-        if settings.train.fine_tune.epochs:
-            hardware = tensorflow_setup.start(
-                seed=settings.seed, precision=settings.backbone.precision
-            )
+    chosen = settings.train
+    description = embeddings.description(paths.EMBEDDINGS)
+    with start_run(settings.tracking, stage="train", kind="model", name="image") as run:
+        hardware = _start(settings)
         run.tags(hardware.record())
         history: list[loop.Row] = []
 
@@ -47,38 +35,48 @@ def main() -> None:
             experiment_rows.log_epoch(run, row)
             print(_line(row), flush=True)
 
-        inputs = [WEIGHTS, *Path(EMBEDDINGS).glob("*"), *shards.shards(IMAGES, "train")]
-        with resume.unfinished("train", settings.model_dump(mode="json"), inputs) as work:
-            summary = _train(settings, description, hardware.precision, work, on_epoch)
+        # The head reads no images.
+        unread = [] if chosen.fine_tune.epochs else [str(paths.IMAGES)]
+        with unfinished("train", resume_key("train", without=unread)) as work:
+            summary = _train(settings, hardware.precision, work, on_epoch)
         facts = {
             "weights": description["weights"],
             "precision": hardware.precision,
             "dimensions": description["dimensions"],
-            "parameters": keras_archive.parameters(MODEL),
+            "parameters": keras_archive.parameters(paths.IMAGE_MODEL),
             **summary,
         }
-        write_json("metrics/train.json", facts)
+        write_json(paths.TRAINING_SUMMARY, facts)
         table = pd.DataFrame(history, columns=list(loop.HISTORY_COLUMNS))
-        write_table(f"{PLOTS}/history.csv", table)
-        call(figures.history, f"{PLOTS}/history.png", table)
+        write_table(paths.HISTORY, table)
         experiment_rows.log_training(run, Path(), settings, epochs=False)
 
 
-def _train(
-    settings: params.Params, description: dict[str, Any], precision: str, work: Path, on_epoch: Any
-) -> dict[str, Any]:
-    """Both phases; writes the image model and returns a summary of them."""
-    train = embeddings.Embeddings.open(EMBEDDINGS, "train")
-    valid = embeddings.Embeddings.open(EMBEDDINGS, "valid")
+def _start(settings: params.Params) -> Hardware:
+    """Start TensorFlow if it is needed: a linear head on embeddings is trained in NumPy."""
+    if settings.train.fine_tune.epochs:
+        return tensorflow_setup.start(seed=settings.seed, precision=settings.backbone.precision)
+    if settings.train.hidden:  # Keras writes the model
+        tensorflow_setup.start(seed=settings.seed, precision="float32")
+    return Hardware("CPU", cores(), "float32", "numpy")
+
+
+def _train(settings: params.Params, precision: str, work: Path, on_epoch: Any) -> dict[str, Any]:
+    """Train in both phases, write the image model, and return a summary."""
     chosen = settings.train
+    train = embeddings.Embeddings.open(paths.EMBEDDINGS, "train")
+    valid = embeddings.Embeddings.open(paths.EMBEDDINGS, "valid")
     head, first = head_training.train_head(
         train, valid, chosen, seed=settings.seed, work=work, on_epoch=on_epoch
     )
     second = loop.State([], [], first.best_roc_auc, 0)
     if chosen.fine_tune.epochs:
-        second = _fine_tune(settings, description, precision, train, head, second, work, on_epoch)
+        weights = loop.balanced(train.labels, chosen.class_weight)
+        second = _fine_tune(settings, precision, head, second, weights, work, on_epoch)
+    elif chosen.hidden:
+        _save(settings, _features(settings, "float32"), _keras_head(settings, head))
     else:
-        keras_archive.with_head(UNTRAINED, MODEL, head, chosen.dropout)
+        keras_archive.write_with_head(paths.MODEL_TEMPLATE, paths.IMAGE_MODEL, head)
     summary = {"head": _summary(first), "fine_tune": _summary(second)}
     summary["fine_tune"]["kept"] = second.best_epoch > 0
     return summary
@@ -86,43 +84,52 @@ def _train(
 
 def _fine_tune(
     settings: params.Params,
-    description: dict[str, Any],
     precision: str,
-    train: embeddings.Embeddings,
     trained_head: Head,
     start: loop.State,
+    class_weight: Any,
     work: Path,
     on_epoch: Any,
 ) -> loop.State:
-    """Phase 2, and the image model of both; trained in the precision chosen, saved in float32,
-    which every machine computes."""
-    from deepfake.models import image_model, pooling
-    from deepfake.training import fine_tuning
-
-    size, chosen = settings.backbone.image_size, settings.train
-    saved = partial(pooling.saved_features, WEIGHTS, settings.backbone, settings.embed)
-    features = saved("float32")
-    trained = features if precision == "float32" else saved(precision)
-    head = image_model.keras_head(trained_head, chosen.dropout)
+    """Train in the precision chosen; save in float32, which every machine computes."""
+    features = _features(settings, "float32")
+    trained = features if precision == "float32" else _features(settings, precision)
+    head = _keras_head(settings, trained_head)
     state = fine_tuning.fine_tune(
-        IMAGES,
+        paths.IMAGES,
         trained,
         head,
-        chosen,
+        settings.train,
         statistics=settings.embed.statistics,
         scales=settings.embed.scales,
-        class_weight=loop.balanced(train.labels, chosen.class_weight),
-        image_size=size,
-        views=description["views"],
+        class_weight=class_weight,
+        image_size=settings.backbone.image_size,
+        views=settings.embed.views,
         precision=precision,
         seed=settings.seed,
         start_roc_auc=start.best_roc_auc,
         work=work,
+        cache_megabytes=settings.execution.cache_megabytes,
         on_epoch=on_epoch,
     )
     features.set_weights(trained.get_weights())
-    image_model.save(image_model.assemble(features, head, description["views"], size), MODEL)
+    _save(settings, features, head)
     return state
+
+
+def _features(settings: params.Params, precision: str) -> Any:
+    return pooling.saved_features(
+        paths.BACKBONE_WEIGHTS, settings.backbone, settings.embed, precision
+    )
+
+
+def _keras_head(settings: params.Params, head: Head) -> Any:
+    return image_model.keras_head(head, settings.train.dropout)
+
+
+def _save(settings: params.Params, features: Any, head: Any) -> None:
+    views, size = settings.embed.views, settings.backbone.image_size
+    image_model.save(image_model.assemble(features, head, views, size), paths.IMAGE_MODEL)
 
 
 def _summary(state: loop.State) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def test_fractions_may_leave_all_to_train() -> None:
 def test_nothing_is_embedded_twice(key: str) -> None:
     twice = [VALUES["embed"][key][0]] * 2
     message = refusal(changed({f"embed.{key}": twice}))
-    assert f"embed.{key}: received {twice}; names something twice" in message
+    assert f"embed.{key}: received {twice}; lists a value twice" in message
 
 
 def test_an_unknown_width_is_refused_with_the_widths_there_are() -> None:

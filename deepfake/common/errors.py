@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend, and how a stage ends on it."""
+"""The error for what the user can fix, and how a program ends on it."""
 
 import atexit
 import functools
@@ -20,8 +20,10 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def wrapper() -> None:
-        gc.set_threshold(100_000)  # importing makes many objects, and next to no garbage
-        atexit.register(gc.freeze)  # nor need the interpreter look for any as it ends: 0.4 to 1 s
+        # Importing creates many objects and almost no garbage; looking for it at exit takes
+        # 0.4 to 1 s.
+        gc.set_threshold(100_000)
+        atexit.register(gc.freeze)
         try:
             main()
         except PipelineError as error:

@@ -1,4 +1,4 @@
-"""Progress of long work, as a bar on a terminal and as a line now and then elsewhere."""
+"""Show the progress of long work: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,14 @@ T = TypeVar("T")
 
 
 def bar(total: int, what: str, unit: str, start: int = 0) -> Any:
-    """A progress bar to `update`; in a log file it prints at most every ten seconds."""
+    """Open a progress bar; call its `update()` after each item.
+
+    Args:
+        total: how many items there are.
+        what: the name in front of the bar.
+        unit: what the items are, in the plural.
+        start: how many items are done already.
+    """
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
@@ -25,7 +32,7 @@ def bar(total: int, what: str, unit: str, start: int = 0) -> Any:
 
 
 def shown(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
-    """Pass `items` on, counting them in a bar."""
+    """Yield the items and count them in a bar; the arguments are those of `bar`."""
     with bar(total, what, unit) as progress:
         for item in items:
             yield item

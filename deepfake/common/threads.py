@@ -1,4 +1,4 @@
-"""A bounded, ordered `map` by threads."""
+"""Map a function over items in threads, in order and with bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +15,14 @@ R = TypeVar("R")
 def ordered(
     function: Callable[[T], R], items: Iterable[T], workers: int | None = None, ahead: int = 64
 ) -> Iterator[R]:
-    """`map(function, items)` by threads: in order, with at most `ahead` items under way.
+    """Yield `function(item)` for each item, in order, computed by threads.
 
     Args:
-        workers: number of threads; None: one a processor.
+        workers: how many threads; one per processor by default.
+        ahead: how many results may be computed, or in progress, before they are needed.
+
+    Raises:
+        Exception: what `function` raises for an item, when that item's result is due.
     """
     waiting: deque[Future[R]] = deque()
     remaining = iter(items)

@@ -1,4 +1,4 @@
-"""Files: never half written, and the same content gives the same bytes."""
+"""Files are never half written, and equal content gives equal bytes."""
 
 import hashlib
 import json
@@ -68,7 +68,7 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
         pass
 
 
-def test_the_temporary_name_lies_beside_and_keeps_the_suffix(tmp_path: Path) -> None:
+def test_the_temporary_file_is_in_the_same_folder_and_keeps_the_suffix(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "model.weights.h5"
     with replacing(path) as partial:
         assert partial.parent == path.parent

@@ -145,7 +145,7 @@ def test_a_failed_ingest_loses_no_images(fresh_clone, server, environment):
 def test_the_reasons_are_counted_in_the_metrics_and_in_the_run(fresh_clone):
     import mlflow
 
-    data = json.loads((fresh_clone.path / "metrics/data.json").read_text())
+    data = json.loads((fresh_clone.path / "data/metadata/summary.json").read_text())
     assert data["bad"]["reasons"] == {"empty file": 1, "not an image": 2}
     assert data["near_duplicates"]["pairs"] == data["warnings"] == []
     client = mlflow.MlflowClient(f"sqlite:///{fresh_clone.path}/mlflow.db")

@@ -35,7 +35,7 @@ def runs(clone, **tags):
 
 def test_every_output_is_there_and_git_sees_only_small_ones(built):
     tracked = built.run("git", "ls-files").splitlines()
-    for path in ("dvc.lock", "report.md", "metrics/image.json", "plots/image/roc.csv"):
+    for path in ("dvc.lock", "report.md", "metrics/image.json", "plots/roc.png"):
         assert path in tracked
     assert not any(path.startswith(("data/", "cache/", "mlartifacts/")) for path in tracked)
     assert built.run("git", "status", "--porcelain") == ""
@@ -110,7 +110,7 @@ def test_image_run_has_its_curves_and_a_model_that_scores(built, monkeypatch):
 
     (image,) = runs(built, stage="train, evaluate")
     client = mlflow.MlflowClient(f"sqlite:///{built.path}/mlflow.db")
-    history = pd.read_csv(built.path / "plots/image/history.csv")
+    history = pd.read_csv(built.path / "data/training/history.csv")
     logged = client.get_metric_history(image.info.run_id, "training_valid_roc_auc")
     assert [point.step for point in logged] == history["epoch"].tolist()
     mlflow.set_tracking_uri(f"sqlite:///{built.path}/mlflow.db")
@@ -154,9 +154,9 @@ def test_fine_tuning_is_a_second_phase_of_the_same_model(built):
         "-S", "train.fine_tune.from_layer=block_4_expand",
     )  # fmt: skip
     assert built.stages_run(printed) == ["train", "evaluate", "compare"]
-    history = pd.read_csv(built.path / "plots/image/history.csv")
+    history = pd.read_csv(built.path / "data/training/history.csv")
     assert history["phase"].tolist() == ["head"] * (len(history) - 1) + ["fine_tune"]
-    assert read(built, "metrics/train.json")["fine_tune"]["epochs"] == 1
+    assert read(built, "data/training/summary.json")["fine_tune"]["epochs"] == 1
 
 
 def test_dvc_shows_metrics_parameters_plots_and_experiments(built):
@@ -201,6 +201,6 @@ def test_folder_of_images_runs_through(built):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{image_file.image_id}.jpg").write_bytes(image_file.data)
     built.run("dvc", "exp", "run", "-n", "folder", "-S", "data.source=folder")
-    counts = read(built, "metrics/data.json")["counts"]
+    counts = read(built, "data/metadata/summary.json")["counts"]
     assert sum(split["real"] for split in counts.values()) == 40
     assert sum(split["fake"] for split in counts.values()) == 40

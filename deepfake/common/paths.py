@@ -1,0 +1,49 @@
+"""Where the pipeline's files are, relative to the repository's root; dvc.yaml names the same."""
+
+from pathlib import Path
+
+IMAGES = Path("data/images")
+IMAGES_REPORT = IMAGES / "report.json"
+
+METADATA = Path("data/metadata")
+DATA_SUMMARY = METADATA / "summary.json"
+
+BASELINE_MODEL = Path("data/models/baseline.joblib")
+IMAGE_MODEL = Path("data/models/image.keras")
+
+BACKBONE = Path("data/backbone")
+BACKBONE_SUMMARY = BACKBONE / "summary.json"
+BACKBONE_WEIGHTS = BACKBONE / "mobilenet_v2.weights.h5"
+FEATURE_NETWORK = BACKBONE / "features.xml"  # OpenVINO's, with features.bin
+MODEL_TEMPLATE = BACKBONE / "template.keras"  # the image model with an untrained linear head
+
+EMBEDDINGS = Path("data/embeddings")
+EMBEDDINGS_SUMMARY = EMBEDDINGS / "features.json"
+
+TRAINING = Path("data/training")
+TRAINING_SUMMARY = TRAINING / "summary.json"
+HISTORY = TRAINING / "history.csv"
+
+COMPARISON = Path("metrics/comparison.json")
+FIGURES = Path("plots")
+REPORT = Path("report.md")
+
+
+def predictions(model: str) -> Path:
+    """The folder with the predictions of `baseline` or `image`, a CSV a split."""
+    return Path("data/predictions") / model
+
+
+def curves(model: str) -> Path:
+    """The folder with the curves and tables of `baseline` or `image` on test, as CSV."""
+    return Path("data/curves") / model
+
+
+def figure(model: str, name: str) -> Path:
+    """The PNG of one model's figure, such as `plots/image_roc.png`."""
+    return FIGURES / f"{model}_{name}.png"
+
+
+def metrics_file(model: str) -> Path:
+    """The metrics of `baseline` or `image`."""
+    return Path("metrics") / f"{model}.json"
