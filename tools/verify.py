@@ -1,9 +1,9 @@
 """Rebuild everything twice and compare every byte: `make verify`.
 
-Two fresh clones of the last commit, in folders of different names and with different hash seeds
-and time zones, each run the whole pipeline with a DVC cache of its own. `--tolerance` is for
-another machine, whose arithmetic rounds differently: one clone is run, and its metrics are compared
-with the committed ones.
+Two fresh clones of the last commit each run the whole pipeline with their own DVC cache, in folders
+of different names and with different hash seeds and time zones. `--tolerance` is for another
+machine, whose arithmetic rounds differently: one clone is run, and its metrics are compared with
+the committed ones.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, help="compare metrics, not bytes")
     arguments = parser.parse_args()
     if git("status", "--porcelain"):
-        print("note: what is verified is the last commit, without the changes in the tree")
+        print("note: this verifies the last commit, without the uncommitted changes")
     with tempfile.TemporaryDirectory() as folder:
         if arguments.tolerance is not None:
             rebuilt = build(Path(folder), *_SURROUNDINGS[0], arguments.changes)
@@ -49,7 +49,15 @@ def main() -> None:
 
 
 def build(folder: Path, name: str, more: dict[str, str], changes: list[str]) -> Path:
-    """Clone the repository, run the pipeline in the clone, and return where it is."""
+    """Clone the repository to `folder / name` and run the pipeline there.
+
+    Args:
+        more: environment variables in addition to those of this process.
+        changes: parameters to change, as `key=value`.
+
+    Returns:
+        The path of the clone.
+    """
     made = clone(folder / name, changes)
     print(f"running the pipeline in {made}", flush=True)
     done = subprocess.run(["dvc", "repro"], cwd=made, env=environment() | more, check=False)
@@ -59,18 +67,26 @@ def build(folder: Path, name: str, more: dict[str, str], changes: list[str]) -> 
 
 
 def clone(path: Path, changes: list[str]) -> Path:
-    """Clone the repository's last commit to `path`, without `dvc.lock` and with other parameters;
-    it has a DVC cache and an MLflow store of its own. Returns `path`."""
+    """Clone the repository's last commit to `path`, without `dvc.lock` and with other parameters.
+
+    The clone has its own DVC cache and MLflow store.
+
+    Args:
+        changes: parameters to change, as `key=value`.
+
+    Returns:
+        `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     git("clone", "--quiet", "--no-hardlinks", str(Path.cwd()), str(path))
-    (path / "dvc.lock").unlink(missing_ok=True)  # nothing may pass for done
+    (path / "dvc.lock").unlink(missing_ok=True)  # no stage counts as done
     change(path / "params.yaml", changes)
     params.load(path / "params.yaml")
     return path
 
 
 def environment() -> dict[str, str]:
-    """The environment for commands in a clone: this one's, less what names this repository."""
+    """The environment for commands in a clone: this one, without what names this repository."""
     left_out = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
     inherited = {key: value for key, value in os.environ.items() if key not in left_out}
     if home := inherited.get("KERAS_HOME"):
@@ -79,11 +95,15 @@ def environment() -> dict[str, str]:
 
 
 def change(path: Path, changes: list[str]) -> None:
-    """Set `key=value` pairs, as `dvc exp run -S` takes them, in a file of parameters."""
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Set `key=value` pairs, as for `dvc exp run -S`, in a file of parameters.
+
+    Raises:
+        PipelineError: an item is not `key=value`, or the file has no such key.
+    """
+    values = params.parse_yaml(path.read_text(encoding="utf-8"))
     for item in changes:
         key, equals, text = item.partition("=")
-        value = yaml.safe_load(text)
+        value = params.parse_yaml(text)
         if key == "data.folder.path":
             value = str(Path(value).resolve())
         if not equals or not assign(values, key, value):
@@ -93,7 +113,7 @@ def change(path: Path, changes: list[str]) -> None:
 
 
 def assign(values: dict[str, Any], key: str, value: Any) -> bool:
-    """Set a dotted key of nested sections; returns whether there is such a key."""
+    """Set a dotted key in nested dicts; return False, and set nothing, if there is no such key."""
     *sections, last = key.split(".")
     section: Any = values
     for part in sections:
@@ -105,11 +125,15 @@ def assign(values: dict[str, Any], key: str, value: Any) -> bool:
 
 
 def outputs(clone: Path) -> list[Path]:
-    """Every file that the pipeline writes, and `dvc.lock`, relative to the clone."""
+    """List every file that the pipeline writes, and `dvc.lock`, relative to the clone.
+
+    Outputs are the `outs`, `metrics` and `plots` of the stages; each item is a path, or a dict of a
+    path and its options. The plots at the top level of `dvc.yaml` only say how to draw outputs.
+    """
     stages = yaml.safe_load((clone / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     files = [Path("dvc.lock")]
     for stage in stages.values():
-        for item in stage["outs"]:
+        for item in (*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())):
             path = clone / (item if isinstance(item, str) else next(iter(item)))
             inside = sorted(path.rglob("*")) if path.is_dir() else [path]
             files += [file.relative_to(clone) for file in inside if file.is_file()]
@@ -117,7 +141,7 @@ def outputs(clone: Path) -> list[Path]:
 
 
 def compare_outputs(first: Path, second: Path) -> bool:
-    """Print a table of what agrees; returns whether everything does."""
+    """Print a table of the outputs of two clones; return whether all of them agree."""
     here, there = outputs(first), outputs(second)
     differing = []
     print("| output | bytes | agrees |\n|---|---:|---|")
@@ -136,7 +160,7 @@ def compare_outputs(first: Path, second: Path) -> bool:
 
 
 def difference(first: Path, second: Path) -> str:
-    """Where two files first differ: the line of a text, the byte of anything else."""
+    """Say where two files first differ: the line of a text, the offset in any other file."""
     a, b = first.read_bytes(), second.read_bytes()
     at = next(
         (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
@@ -149,7 +173,11 @@ def difference(first: Path, second: Path) -> str:
 
 
 def compare_metrics(rebuilt: Path, committed: Path, tolerance: float) -> bool:
-    """Print the largest difference of each file; returns whether all are within `tolerance`."""
+    """Print the largest difference in each metrics file; return whether all are in `tolerance`.
+
+    Raises:
+        PipelineError: a file has other keys than the committed one.
+    """
     worst = 0.0
     print("| metrics | largest difference | where |\n|---|---:|---|")
     for name in METRICS:
@@ -168,6 +196,7 @@ def compare_metrics(rebuilt: Path, committed: Path, tolerance: float) -> bool:
 
 
 def _numbers(value: Any, prefix: str = "") -> dict[str, float]:
+    """The numbers in nested dicts, by dotted key."""
     if isinstance(value, dict):
         parts = [_numbers(item, f"{prefix}{key}.") for key, item in value.items()]
         return {key: number for part in parts for key, number in part.items()}
