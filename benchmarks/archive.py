@@ -21,7 +21,7 @@ from PIL import Image
 
 from deepfake.common.files import replacing
 from deepfake.common.labels import LABEL_NAMES, REAL, SPLITS
-from deepfake.sources import portraits
+from deepfake.sources.portraits.render import render
 from deepfake.sources.sample import ROOT
 
 SIDE = 256  # pixels, as in the data set
@@ -56,7 +56,7 @@ class Template:
 def templates(label: int, count: int = PORTRAITS) -> list[Template]:
     """A template for each of `ENCODERS`, from `count` portraits of a class."""
     drawn = [
-        Image.open(io.BytesIO(portraits.render(label=label, seed=0, index=index, size=SIDE)))
+        Image.open(io.BytesIO(render(label=label, seed=0, index=index, size=SIDE)))
         for index in range(count)
     ]
     return [_template(drawn, *encoder) for encoder in ENCODERS]

@@ -3,8 +3,8 @@
 Each comparison is measured in pairs, the peer's side (`benchmarks/peer.py`) and then ours, each in
 processes of its own. Ours is the `dvc` command line in a fresh clone of the last commit, with a DVC
 cache and an MLflow store of its own; or, for throughput alone, the library (`benchmarks/ours.py`).
-Writes `benchmarks/results.json` after each pair, and at the end the table into README.md and
-`docs/bench.png`.
+Writes `benchmarks/results.json` after each pair, and at the end the table into docs/speed.md
+and `docs/bench.png`.
 """
 
 import argparse
@@ -29,29 +29,28 @@ from tools import verify
 from tools.shell import git
 
 RESULTS, CHART = Path("benchmarks/results.json"), Path("docs/bench.png")
-README = Path("README.md")
+PAGE = Path("docs/speed.md")
 FIRST_TRIAL = 0.021  # of train.weight_decay; each repetition takes another, so none is cached
 
 COMPARISONS = [
     Comparison(
         "statistics", "images to scores, statistics model", "s",
         peer=("peer recipe", "seconds"), ours=("pipeline, statistics", "seconds"),
-        at_least=8, roc_auc=0.15,
+        at_least=5, roc_auc=0.15,
     ),
     Comparison(
         "last-layer", "images to scores, the peer's features", "s",
         peer=("peer recipe", "seconds"), ours=("pipeline, last layer", "seconds"),
-        at_least=10, roc_auc=-0.01,
+        roc_auc=-0.01,
     ),
     Comparison(
         "head", "another head: train and evaluate", "s",
         peer=("peer recipe", "seconds"), ours=("pipeline, statistics", "head_seconds"),
-        at_least=40,
     ),
     Comparison(
         "experiment", "another head: whole `dvc exp run`", "s",
         peer=("peer recipe", "seconds"), ours=("pipeline, statistics", "experiment_seconds"),
-        at_most=15,
+        at_least=10, at_most=20,
     ),
     Comparison(
         "nothing", "nothing to do: `dvc repro`", "s",
@@ -59,19 +58,24 @@ COMPARISONS = [
     ),
     Comparison(
         "embed", "embedding, the peer's features", "images/s",
-        peer=("peer predict", "rate"), ours=("embed, last layer", "rate"), at_least=3,
+        peer=("peer predict", "rate"), ours=("embed, last layer", "rate"),
     ),
     Comparison(
-        "embed-statistics", "embedding, statistics of 8 layers", "images/s",
-        peer=("peer predict", "rate"), ours=("embed, statistics", "rate"),
+        "limit", "embedding, defaults, against the engine's limit", "images/s",
+        peer=("embed, defaults", "limit_rate"), ours=("embed, defaults", "rate"), at_least=0.85,
+    ),
+    Comparison(
+        "limit-last-layer", "embedding, the peer's features, against the engine's limit",
+        "images/s",
+        peer=("embed, last layer", "limit_rate"), ours=("embed, last layer", "rate"),
     ),
     Comparison(
         "fit", "fine-tuning everything", "images/s",
-        peer=("peer fit, all", "rate"), ours=("fine-tune, all", "rate"), at_least=1.3,
+        peer=("peer fit, all", "rate"), ours=("fine-tune, all", "rate"),
     ),
     Comparison(
         "fit-13", "fine-tuning from block_13_expand", "images/s",
-        peer=("peer fit, 13", "rate"), ours=("fine-tune, 13", "rate"), at_least=2,
+        peer=("peer fit, 13", "rate"), ours=("fine-tune, 13", "rate"),
     ),
     Comparison(
         "fit-13-total", "the same, all epochs, caches filled", "s",
@@ -171,8 +175,11 @@ def _json(bench: Bench, module: str, *arguments: str) -> Measurement:
 
 
 def throughput(measured: Measurement) -> Measurement:
-    """With `rate`, in images a second."""
-    return measured | {"rate": measured["images"] / measured["seconds"]}
+    """With `rate`, and `limit_rate` where there is a limit, in images a second."""
+    found = {"rate": measured["images"] / measured["seconds"]}
+    if "limit_seconds" in measured:
+        found["limit_rate"] = measured["images"] / measured["limit_seconds"]
+    return measured | found
 
 
 def epochs(measured: Measurement) -> Measurement:
@@ -248,9 +255,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Measurement]] = {
     "pipeline, last layer": last_layer,
     "peer predict": lambda bench: throughput(peer(bench, "predict", "images")),
     "embed, last layer": lambda bench: throughput(ours(bench, "embed", "shards", LAST_LAYER)),
-    "embed, statistics": lambda bench: throughput(
-        ours(bench, "embed", "shards", ["backbone.image_size=224", "embed.views=[original]"])
-    ),
+    "embed, defaults": lambda bench: throughput(ours(bench, "embed", "shards", [])),
     "peer fit, all": partial(fit, from_layer="all"),
     "fine-tune, all": partial(fine_tune, from_layer="all"),
     "peer fit, 13": partial(fit, from_layer="block_13_expand"),
@@ -339,10 +344,10 @@ def ordered(rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def report(results: harness.Results) -> None:
-    """Print the table, put it into README, and draw the chart, of all that the results file has."""
+    """Print the table, put it into docs/speed.md, and draw the chart, of all results so far."""
     rows = ordered(results.complete())
     print(harness.table(rows))
-    harness.put(README, "bench", harness.table(rows))
+    harness.put(PAGE, "bench", harness.table(rows))
     title = f"{results.facts['images']:,} images, {results.facts['machine']['cores']} cores"
     harness.chart(CHART, rows, title)
 

@@ -15,8 +15,8 @@ import numpy as np
 from deepfake import params
 from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
 from deepfake.models.head import Head
-from deepfake.training import fine_tuning
-from deepfake.training.frozen_prefix import SplitNetwork
+from deepfake.training import fine_tuning, frozen_prefix
+from deepfake.training.activation_cache import FrozenLayers
 
 BATCH, SIZE, WARM_UP, STEPS = 16, 256, 3, 10
 
@@ -30,27 +30,27 @@ def seconds_per_step(deterministic: bool) -> float:
     dimensions = features.output_shape[-1]
     head = image_model.keras_head(Head.untrained(dimensions), 0.0)
     from_layer = settings.train.fine_tune.from_layer
-    variables = fine_tuning.trainable_from(features.get_layer("mobilenet_v2"), from_layer)
+    variables = frozen_prefix.freeze_before(features.get_layer("mobilenet_v2"), from_layer)
     variables += head.trainable_variables
-    optimizer = fine_tuning.adam(1e-5)
-    optimizer.build(variables)
-    network = SplitNetwork(
+    optimizer = fine_tuning.adam(1e-5, "float32", variables)
+    parts = frozen_prefix.split(
         features,
         from_layer,
         statistics=settings.embed.statistics,
         image_size=SIZE,
         scales=[1.0],
-        fold=True,
     )
-    compiled = fine_tuning.Compiled(network, head, SIZE)
-    step = compiled.step(optimizer, variables, np.ones(2, "f"), settings.train.weight_decay)
+    frozen = FrozenLayers(parts.frozen)
+    step = fine_tuning.training_step(
+        parts, head, optimizer, variables, np.ones(2, "f"), settings.train.weight_decay
+    )
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (BATCH, SIZE, SIZE, 3)).astype("float32")
+    images = list(rng.integers(0, 256, (BATCH, SIZE, SIZE, 3), dtype="uint8"))
     labels = (np.arange(BATCH) % 2).astype("float32")
     times = []
     for _ in range(WARM_UP + STEPS):
         start = time.perf_counter()
-        step(compiled.frozen(pixels), labels).numpy()
+        step(frozen(images, ["original"], [0] * BATCH), labels).numpy()
         times.append(time.perf_counter() - start)
     return statistics.median(times[WARM_UP:])
 

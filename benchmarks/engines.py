@@ -3,7 +3,7 @@
 For the features of the peer in `make bench` and for the default ones, by TensorFlow in float32 and
 by OpenVINO in float32 and in bfloat16 (which a CPU without such units computes as well, slowly):
 the least cosine between an image's features and TensorFlow's, and the ROC-AUC of heads trained
-and scored on them. Writes `benchmarks/engines.json` and the table in README.md.
+and scored on them. Writes `benchmarks/engines.json` and the table in docs/speed.md.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from deepfake.common.errors import command
 from deepfake.common.files import write_json
 from deepfake.common.labels import SPLITS
 from deepfake.data import embeddings, shards
-from deepfake.evaluation.metrics import roc_auc
-from deepfake.inference import embed, openvino_export
-from deepfake.models import mobilenet_v2, tensorflow_setup
+from deepfake.evaluation.ranking import roc_auc
+from deepfake.inference import embed, keras_engine, openvino_engine, openvino_export
+from deepfake.models import mobilenet_v2, pooling, tensorflow_setup
 from deepfake.params import Params
 from deepfake.training import head_training
 
-RESULTS, README = Path("benchmarks/engines.json"), Path("README.md")
+RESULTS, PAGE = Path("benchmarks/engines.json"), Path("docs/speed.md")
 MODELS = {"the peer's features": LAST_LAYER, "statistics of 8 layers": []}
 REFERENCE = "TensorFlow float32"
 Features = dict[str, np.ndarray]  # by split
@@ -35,12 +35,19 @@ Features = dict[str, np.ndarray]  # by split
 def extractors(settings: Params, work: Path) -> Iterator[tuple[str, embed.Extract]]:
     """Each engine with its name, TensorFlow first."""
     chosen, network = settings.embed, settings.backbone
+    size, views = network.image_size, chosen.views
     weights = mobilenet_v2.initial(network.weights, network.alpha)[0]
-    yield REFERENCE, ours.keras(weights, settings)[0]
-    path = work / "features.xml"
-    openvino_export.convert(weights, chosen.layers, chosen.statistics, path)
-    yield "OpenVINO float32", ours.openvino(path, settings)
-    yield "OpenVINO bfloat16", ours.openvino(path, settings, "mixed_bfloat16")
+    features = pooling.features(weights, chosen.layers, chosen.statistics, size, chosen.scales)
+    yield (
+        REFERENCE,
+        keras_engine.extractor(
+            features, image_size=size, views=views, batch_size=chosen.batch_size
+        ),
+    )
+    for name, precision in (("float32", "float32"), ("bfloat16", "mixed_bfloat16")):
+        compiled = ours.openvino_network(settings, work / "features.xml", precision)
+        extract = openvino_engine.extractor(compiled, image_size=size, views=views)
+        yield f"OpenVINO {name}", extract
 
 
 def worth(
@@ -104,7 +111,7 @@ def main() -> None:
     facts = {"machine": harness.machine(), "weights": chosen.weights, "seeds": chosen.seeds}
     counts = {split: len(values) for split, values in labels.items()}
     write_json(RESULTS, {**facts, "images": counts, "models": models})
-    harness.put(README, "engines", table(models))
+    harness.put(PAGE, "engines", table(models))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """This project's side of the comparisons that `dvc` cannot time by itself.
 
-    python -m benchmarks.ours embed IMAGES ...       embedding throughput
+    python -m benchmarks.ours embed IMAGES ...       embedding, and its engine's limit
     python -m benchmarks.ours fine-tune IMAGES ...   fine-tuning, epoch by epoch
 
 IMAGES is a folder of shards, as `ingest` writes them. Each prints its measurements as one line of
@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 import time
-from itertools import islice
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,15 @@ import numpy as np
 
 from deepfake import params
 from deepfake.common.labels import SPLITS
+from deepfake.common.threads import ordered
 from deepfake.data import shards
-from deepfake.inference import embed, keras_engine, openvino_engine, openvino_export
+from deepfake.inference import openvino_engine, openvino_export
 from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
 from deepfake.models.head import Head
 from deepfake.training import fine_tuning, loop
 from tools.verify import change
 
-WARM_UP = 8  # images of each split
+CHUNK = 40  # images
 
 
 def main() -> None:
@@ -52,76 +53,46 @@ def changed(changes: list[str]) -> params.Params:
 
 
 def embedded(images: Path, settings: params.Params, work: Path) -> dict[str, Any]:
-    """`images` and the `seconds` that their features took, files of results included.
+    """Embedding as the stage does it, reading and decoding included, against its engine's limit.
 
-    What `embed.compute` does once in a process (import, weights, compiling) is left out by
-    taking the difference to a few images.
+    The limit is the same compiled network, fed by the same threads with an image in memory. Both
+    are measured in turns, `CHUNK` images at a time. Start-up and compiling are left out.
+
+    Returns:
+        `images`, the `seconds` of the stage's loop, and `limit_seconds` for as many images.
     """
-    few = work / "few"
-    with shards.ShardWriter(few, 256) as writer:
-        for split in SPLITS:
-            for image_file in islice(shards.image_files(images, split), WARM_UP):
-                writer.write(image_file)
-    _, less, more = (
-        _embed_all(place, settings, work / str(number))
-        for number, place in enumerate((few, few, images))
-    )
-    return {key: more[key] - less[key] for key in ("images", "seconds")}
+    network = openvino_network(settings, work / "features.xml")
+    size, views = settings.backbone.image_size, settings.embed.views
+    extract = openvino_engine.extractor(network, image_size=size, views=views)
+    pixels = np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype("float32")
+    stream = chain.from_iterable(shards.image_files(images, split) for split in SPLITS)
+    count, seconds, limit_seconds = 0, 0.0, 0.0
+    for number, chunk in enumerate(shards.batches(stream, CHUNK)):
+        start = time.perf_counter()
+        for _ in extract(iter(chunk)):
+            pass
+        middle = time.perf_counter()
+        fed = repeat([pixels] * len(views), len(chunk))
+        for _ in ordered(network, fed, network.threads):
+            pass
+        if number:  # the first warms up
+            count += len(chunk)
+            seconds += middle - start
+            limit_seconds += time.perf_counter() - middle
+    return {"images": count, "seconds": seconds, "limit_seconds": limit_seconds}
 
 
-def _embed_all(images: Path, settings: params.Params, target: Path) -> dict[str, float]:
-    """The adapter: all features of the shards in `images`, as the `embed` stage computes them."""
-    start = time.perf_counter()
-    extract, dimensions = _extractor(settings, target.with_suffix(".xml"))
-    embed.compute(
-        images,
-        target,
-        extract,
-        describe={
-            "benchmark": str(target),  # nothing is taken over from elsewhere
-            "views": settings.embed.views,
-            "dimensions": dimensions,
-        },
-        batch_size=settings.embed.batch_size,
-        inputs=[],
-    )
-    seconds = time.perf_counter() - start
-    return {"images": sum(shards.count(images, s) for s in SPLITS), "seconds": seconds}
-
-
-def _extractor(settings: params.Params, path: Path) -> tuple[embed.Extract, int]:
-    chosen, network = settings.embed, settings.backbone
-    hardware = tensorflow_setup.start(seed=settings.seed, precision=network.precision)
-    weights = mobilenet_v2.initial(network.weights, network.alpha)[0]
-    if openvino_engine.chosen(chosen.engine, network.precision) == "openvino":
-        dimensions = openvino_export.convert(weights, chosen.layers, chosen.statistics, path)
-        return openvino(path, settings), dimensions * len(chosen.scales)
-    if hardware.precision != "float32":
-        saved = path.with_suffix(".weights.h5")
-        weights.save_weights(saved)
-        weights = mobilenet_v2.load(saved, network.alpha, hardware.precision)
-    return keras(weights, settings)
-
-
-def openvino(path: Path, settings: params.Params, precision: str = "float32") -> embed.Extract:
-    """The extractor of the network that `openvino_export.convert` wrote to `path`."""
-    return openvino_engine.extractor(
-        path,
-        image_size=settings.backbone.image_size,
-        scales=settings.embed.scales,
-        views=settings.embed.views,
-        precision=precision,
-    )
-
-
-def keras(weights: Any, settings: params.Params) -> tuple[embed.Extract, int]:
-    """The extractor by TensorFlow of a MobileNetV2, and how many features it gives."""
-    chosen, size = settings.embed, settings.backbone.image_size
-    features = pooling.features(weights, chosen.layers, chosen.statistics, size, chosen.scales)
-    extract = keras_engine.keras_extractor(
-        features, image_size=size, views=chosen.views, batch_size=chosen.batch_size
-    )
-    return extract, features.output_shape[-1]
+def openvino_network(
+    settings: params.Params, path: Path, precision: str = "float32"
+) -> openvino_engine.Network:
+    """Export the feature network to `path` and compile it."""
+    chosen, backbone = settings.embed, settings.backbone
+    tensorflow_setup.start(seed=settings.seed, precision="float32")
+    network = mobilenet_v2.initial(backbone.weights, backbone.alpha)[0]
+    features = pooling.features(network, chosen.layers, chosen.statistics, None)
+    openvino_export.export(features, path)
+    sizes = [round(scale * backbone.image_size) for scale in chosen.scales]
+    return openvino_engine.Network(path, sizes, precision)
 
 
 def fine_tune(images: Path, settings: params.Params, work: Path) -> dict[str, Any]:
@@ -160,6 +131,7 @@ def fine_tune(images: Path, settings: params.Params, work: Path) -> dict[str, An
         seed=settings.seed,
         start_roc_auc=-1.0,
         work=work,
+        cache_megabytes=settings.execution.cache_megabytes,
         on_epoch=on_epoch,
     )
     return {
