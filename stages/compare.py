@@ -9,6 +9,7 @@ from deepfake.common.files import read_json, write_json, write_text
 from deepfake.evaluation import comparison
 from deepfake.evaluation.predictions import read_predictions
 from deepfake.reporting import figures, report
+from deepfake.reporting.verdict import verdict
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
 from stages.running import stage
@@ -36,11 +37,11 @@ def main() -> None:
             "roc_auc_image_minus_baseline": interval,
             "test": comparison.side_by_side(results["baseline"], results["image"]),
         }
-        verdict = comparison.verdict(interval, chosen.confidence)
+        sentence = verdict(interval, chosen.confidence)
         write_json(paths.COMPARISON, facts)
         figures.draw_all()
         text = report.markdown(
-            verdict=verdict,
+            verdict=sentence,
             data=read_json(paths.DATA_SUMMARY),
             backbone=read_json(paths.BACKBONE_SUMMARY),
             training=read_json(paths.TRAINING_SUMMARY),
@@ -50,9 +51,9 @@ def main() -> None:
         write_text(paths.REPORT, text)
         run.params({"compare": chosen.model_dump()})
         run.metrics(facts)
-        run.tags({"verdict": verdict})
+        run.tags({"verdict": sentence})
         run.files([paths.REPORT, paths.COMPARISON, paths.FIGURES / "roc.png"])
-    print(verdict)
+    print(sentence)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from typing import Any
 import yaml
 
 from deepfake.common.labels import SPLITS
-from deepfake.evaluation.comparison import LOSSES, of_chance
+from deepfake.evaluation.comparison import LOSSES
+from deepfake.reporting.verdict import of_chance
 
 _SAMPLE_NOTE = (
     "> The images are the embedded sample: portraits drawn by this project. It is a test card "
