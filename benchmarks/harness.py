@@ -234,7 +234,7 @@ def chart(path: Path, rows: dict[str, dict[str, Any]], title: str) -> None:
             axes.text(end + 0.02 * longest, place, text, va="center")
         axes.set_yticks(range(len(shown)), [row["title"].replace("`", "") for row in shown])
         axes.set(
-            xlabel="ratio to plain Keras, or to the engine's limit (line: required; red: not reached)",
+            xlabel="times as fast as plain Keras (line: required; red: not reached)",
             title=title,
             xlim=(0, longest * 1.6),
         )
