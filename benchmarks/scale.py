@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from benchmarks import archive, harness, processes
 from deepfake import params
 from deepfake.common.errors import PipelineError, command
-from deepfake.common.files import read_json, write_json
+from deepfake.common.files import read_json, read_yaml, write_json
 from deepfake.common.labels import SPLITS
 from deepfake.data import embeddings
 from deepfake.models import mobilenet_v2, pooling, tensorflow_setup
@@ -129,7 +128,7 @@ STEPS: dict[str, Callable[[Scale], Result]] = {
 def _defaults() -> list[str]:
     """The parameters of the last commit that `NARROW` changes, as they are there; the weights stay
     random, which takes as long and needs no download."""
-    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values = read_yaml("params.yaml")
     found = []
     for item in NARROW:
         section, key = item.partition("=")[0].split(".")
@@ -164,7 +163,7 @@ def _noise(path: Path, labels: np.ndarray, views: int, width: int) -> None:
 
 def _stages(scale: Scale, used: dict[str, processes.Usage]) -> Result:
     """The usage of each stage that ran, `dvc` among them, with the bytes that it wrote."""
-    stages = yaml.safe_load((scale.clone / "dvc.yaml").read_text())["stages"]
+    stages = read_yaml(scale.clone / "dvc.yaml")["stages"]
     result = {}
     for name, usage in used.items():
         shown = "dvc" if name == processes.COMMAND else name

@@ -8,11 +8,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deepfake.common.environment import require_versions
 from deepfake.common.errors import command
-from deepfake.common.files import sha256_file
+from deepfake.common.files import read_yaml, sha256_file
 
 
 def stage(main: Callable[[], None]) -> Callable[[], None]:
@@ -24,7 +22,7 @@ def stage(main: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def checked() -> None:
-        require_versions(_read("versions.yaml"))
+        require_versions(read_yaml("versions.yaml"))
         main()
 
     return command(checked)
@@ -40,17 +38,22 @@ def resume_key(name: str, *, without: Collection[str] = ()) -> str:
         name: of the stage.
         without: dependencies that the work in question does not read.
     """
-    described = _read("dvc.yaml")["stages"][name]
+    described = read_yaml("dvc.yaml")["stages"][name]
     known = _known_checksums()
     facts: dict[str, Any] = {
         path: known.get(path) or _checksum(Path(path))
         for path in described["deps"]
         if path not in without
     }
+    named: dict[str, list[str]] = {"params.yaml": []}
     for item in described.get("params", []):
-        for file, keys in item.items() if isinstance(item, dict) else [("params.yaml", [item])]:
-            values = _read(file)
-            facts |= {f"{file}:{key}": values[key] for key in keys}
+        if isinstance(item, dict):
+            named |= item
+        else:
+            named["params.yaml"].append(item)
+    for file, keys in named.items():
+        values = read_yaml(file)
+        facts |= {f"{file}:{key}": values[key] for key in keys}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -58,7 +61,7 @@ def _known_checksums() -> dict[str, str]:
     """The checksums that DVC recorded of other stages' outputs; none where DVC does not run."""
     if "DVC_STAGE" not in os.environ or not Path("dvc.lock").exists():
         return {}
-    stages = _read("dvc.lock").get("stages", {})
+    stages = read_yaml("dvc.lock").get("stages", {})
     return {out["path"]: out["md5"] for one in stages.values() for out in one.get("outs", [])}
 
 
@@ -71,9 +74,3 @@ def _checksum(path: Path) -> str:
         if file.suffix != ".pyc":
             digest.update(f"{file.relative_to(path)}\0{sha256_file(file)}\0".encode())
     return digest.hexdigest()
-
-
-def _read(path: str) -> Any:
-    # The loader in C where PyYAML has it: dvc.lock is long.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(Path(path).read_text(encoding="utf-8"), loader)

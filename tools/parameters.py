@@ -14,7 +14,7 @@ import yaml
 
 from deepfake import params
 from deepfake.common.errors import command
-from deepfake.common.files import write_text
+from deepfake.common.files import read_yaml, write_text
 
 PAGE = Path("docs/parameters.md")
 _INTRODUCTION = """\
@@ -126,7 +126,7 @@ def _range(schema: Mapping[str, Any]) -> str:
 
 def stages(section: str) -> list[str]:
     """The stages of dvc.yaml that depend on a top-level section of `params.yaml`."""
-    described = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    described = read_yaml("dvc.yaml")["stages"]
     return [name for name, stage in described.items() if section in stage.get("params", [])]
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from deepfake import params
 from deepfake.common.errors import PipelineError, command
-from deepfake.common.files import sha256_file
+from deepfake.common.files import read_yaml, sha256_file
 from tools.shell import git
 
 METRICS = ("metrics/baseline.json", "metrics/image.json", "metrics/comparison.json")
@@ -130,7 +130,7 @@ def outputs(clone: Path) -> list[Path]:
     Outputs are the `outs`, `metrics` and `plots` of the stages; each item is a path, or a dict of a
     path and its options. The plots at the top level of `dvc.yaml` only say how to draw outputs.
     """
-    stages = yaml.safe_load((clone / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stages = read_yaml(clone / "dvc.yaml")["stages"]
     files = [Path("dvc.lock")]
     for stage in stages.values():
         for item in (*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())):

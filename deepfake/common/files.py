@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 # Decimals of floats in JSON files.
 JSON_DIGITS = 6
 
@@ -59,6 +61,13 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str) -> Any:
     """Read a JSON file in UTF-8."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_yaml(path: Path | str) -> Any:
+    """Read a YAML file as it stands; `params.load` also checks the parameters."""
+    # The loader in C where PyYAML has it: dvc.lock is long.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(Path(path).read_text(encoding="utf-8"), loader)
 
 
 def sha256_file(path: Path | str) -> str:

@@ -27,7 +27,7 @@ def export(features: Any, path: Path) -> None:
     from openvino.passes import Manager, Serialize
 
     with warnings.catch_warnings():
-        # The converter passes the input as a list of one, of which Keras warns.
+        # The converter passes the input as a one-element list, about which Keras warns.
         warnings.simplefilter("ignore", UserWarning)
         model = openvino.convert_model(features)
     model.set_friendly_name("features")

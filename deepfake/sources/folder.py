@@ -2,7 +2,6 @@
 
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from deepfake.common.environment import anchored
@@ -53,13 +52,8 @@ class FolderSource:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._archive.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
 
     @cached_property
     def _sha256(self) -> str | None:

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
-from types import TracebackType
 from typing import Any, Self
 
 from deepfake.common.environment import cores
@@ -34,12 +33,7 @@ class SampleSource:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def offer(self) -> Offer:

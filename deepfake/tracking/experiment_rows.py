@@ -130,8 +130,9 @@ def ensure(root: Path, settings: Params, origin: Mapping[str, str] | None = None
     origin = lineage.origin() if origin is None else dict(origin)
     written = []
     for name in PARTS:
-        started = _ensure_row(name, root, settings, origin)
-        if _ensure_figures(name, root, settings, origin) or started:
+        sums = _checksums(root, name)
+        started = _ensure_row(name, root, settings, origin, sums)
+        if _ensure_figures(name, root, settings, origin, sums) or started:
             written.append(name)
     return written
 
@@ -148,7 +149,9 @@ def complete(root: Path, settings: Params) -> set[str]:
     return set.intersection(*having)
 
 
-def _ensure_row(name: str, root: Path, settings: Params, origin: dict[str, str]) -> bool:
+def _ensure_row(
+    name: str, root: Path, settings: Params, origin: dict[str, str], sums: dict[str, str]
+) -> bool:
     """Write what is missing from a row, except its figures; return whether anything was."""
     digest = lineage.lock_digest(root, ANCESTRY[name])
     if digest is None:  # the stages were called without DVC
@@ -160,7 +163,6 @@ def _ensure_row(name: str, root: Path, settings: Params, origin: dict[str, str])
             if row.tags.get("current") != "true":
                 make_current(row.run_id)
             return False
-    sums = _checksums(root, name)
     started = next((row for row in finished if _started(row, sums)), None)
     missing = [part for part in PARTS[name] if not (started and _has(started, part))]
     run_id = started.run_id if started else None
@@ -171,10 +173,12 @@ def _ensure_row(name: str, root: Path, settings: Params, origin: dict[str, str])
     return bool(missing)
 
 
-def _ensure_figures(name: str, root: Path, settings: Params, origin: dict[str, str]) -> bool:
+def _ensure_figures(
+    name: str, root: Path, settings: Params, origin: dict[str, str], sums: dict[str, str]
+) -> bool:
     """Add the figures and the report that `compare` made to the current row, at the top of its
     artifacts, where the page compares them; returns whether they were missing."""
-    wanted = {**_key(name, origin), "current": "true", **_checksums(root, name)}
+    wanted = {**_key(name, origin), "current": "true", **sums}
     rows = find(settings.tracking, **wanted)
     files = _figures(name, root)
     digest = _digest(files.values())

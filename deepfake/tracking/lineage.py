@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 from deepfake.common.environment import repository
+from deepfake.common.files import read_yaml
 
 PACKAGES = (
     "dvc", "mlflow", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pyarrow",
@@ -135,9 +135,7 @@ def lock_digest(root: Path, stages: Iterable[str]) -> str | None:
     """SHA-256 of the entries of `stages` in `dvc.lock`: commands, and digests of parameters, code,
     inputs and outputs. None if one of them is missing."""
     try:
-        # Written in C, where PyYAML has it: the file is long.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        lock = yaml.load((root / "dvc.lock").read_text(encoding="utf-8"), loader)["stages"]
+        lock = read_yaml(root / "dvc.lock")["stages"]
         chosen = {stage: lock[stage] for stage in stages}
     except (OSError, KeyError, TypeError):
         return None

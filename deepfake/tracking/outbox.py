@@ -47,10 +47,7 @@ def keep(record: Record, place: Path) -> None:
                 operation["path"] = f"{number}/{source.name}"
         (place / "record.json").write_text(json.dumps(asdict(record)), encoding="utf-8")
         place.rename(_outbox() / place.name.removeprefix("."))
-        print(
-            "the run is kept in cache/outbox/; the next run or `make sync` delivers it",
-            file=sys.stderr,
-        )
+        print("it is kept: the next run, or `make sync`, delivers it", file=sys.stderr)
     except OSError as error:
         print(f"warning: it could not be kept for later either: {error}", file=sys.stderr)
 

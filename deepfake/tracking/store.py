@@ -168,28 +168,29 @@ def apply(run_id: str, operation: Operation, root: Path) -> None:
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
+    api = client()
     values = operation.get("values", {})
     match operation["do"]:
         case "params":
-            known = client().get_run(run_id).data.params
+            known = api.get_run(run_id).data.params
             new = [Param(key, value) for key, value in values.items() if key not in known]
             for start in range(0, len(new), _BATCH_PARAMS):
-                client().log_batch(run_id, params=new[start : start + _BATCH_PARAMS])
+                api.log_batch(run_id, params=new[start : start + _BATCH_PARAMS])
         case "metrics":
             points = [Metric(*point) for point in operation["points"]]
             for start in range(0, len(points), _BATCH_METRICS):
-                client().log_batch(run_id, metrics=points[start : start + _BATCH_METRICS])
+                api.log_batch(run_id, metrics=points[start : start + _BATCH_METRICS])
         case "tags":
-            client().log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
+            api.log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
         case "text":
-            client().log_text(run_id, operation["text"], operation["file"])
+            api.log_text(run_id, operation["text"], operation["file"])
         case "files":
             path = root / operation["path"]
-            send = client().log_artifacts if path.is_dir() else client().log_artifact
+            send = api.log_artifacts if path.is_dir() else api.log_artifact
             send(run_id, str(path), operation["folder"])
         case "input":
             tags = [InputTag(_CONTEXT, operation["context"])]
-            client().log_inputs(run_id, [DatasetInput(Dataset(**operation["data"]), tags)])
+            api.log_inputs(run_id, [DatasetInput(Dataset(**operation["data"]), tags)])
         case "model":
             _log_model(run_id, root / operation["path"])
         case "current":
@@ -199,23 +200,25 @@ def apply(run_id: str, operation: Operation, root: Path) -> None:
 def _log_model(run_id: str, folder: Path) -> None:
     from mlflow.entities import LoggedModelOutput
 
-    run = client().get_run(run_id)
+    api = client()
+    run = api.get_run(run_id)
     if run.outputs and run.outputs.model_outputs:
         return
-    model = client().create_logged_model(run.info.experiment_id, "model", source_run_id=run_id)
-    client().log_model_artifacts(model.model_id, str(folder))
-    client().finalize_logged_model(model.model_id, "READY")
-    client().log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    model = api.create_logged_model(run.info.experiment_id, "model", source_run_id=run_id)
+    api.log_model_artifacts(model.model_id, str(folder))
+    api.finalize_logged_model(model.model_id, "READY")
+    api.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
 def make_current(run_id: str) -> None:
     """Give a run the tag `current` of its row in its DVC experiment, and take it from any other."""
-    run = client().get_run(run_id)
+    api = client()
+    run = api.get_run(run_id)
     wanted = {name: run.data.tags.get(name) for name in _ROW}
     for other in list(_search(run.info.experiment_id, {**wanted, "current": "true"})):
         if other.run_id != run_id:
-            client().set_tag(other.run_id, "current", "false")
-    client().set_tag(run_id, "current", "true")
+            api.set_tag(other.run_id, "current", "false")
+    api.set_tag(run_id, "current", "true")
 
 
 def mark_killed(experiment_id: str) -> None:
