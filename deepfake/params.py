@@ -4,6 +4,8 @@ Unknown keys, wrong types and values out of range are refused before any work st
 """
 
 import re
+from collections.abc import Iterator
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -160,7 +162,8 @@ class BackboneParams(Section):
 
 class EmbedParams(Section):
     layers: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] = described(
-        "layers of MobileNetV2 whose activations are described"
+        "layers of MobileNetV2 whose activations are described, by Keras's names: Conv1_relu, "
+        "block_1_expand_relu to block_16_project_BN, out_relu and those between"
     )
     statistics: Annotated[
         list[Literal["mean", "std"]], Field(min_length=1), AfterValidator(_distinct)
@@ -335,8 +338,31 @@ def _explain(error: Any) -> str:
     received = repr(error["input"])
     received = received if len(received) <= 80 else received[:77] + "..."
     if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key (value received: {received})"
+        nearest = _nearest(key)
+        meant = f"; did you mean {nearest}?" if nearest else ""
+        return f"{key}: unknown key (value received: {received}){meant}"
     if error["type"] == "missing":
         return f"{key}: the key is missing"
     allowed = error["msg"].removeprefix("Value error, ")
     return f"{key}: received {received}; {allowed[0].lower() + allowed[1:]}"
+
+
+def _nearest(key: str) -> str | None:
+    """The known key that is most like `key`, as a whole or in its last part; None if none is."""
+
+    def likeness(known: str) -> float:
+        pairs = ((key, known), (key.rpartition(".")[2], known.rpartition(".")[2]))
+        return max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    best = max(_keys(Params), key=likeness)
+    return best if likeness(best) >= 0.7 else None
+
+
+def _keys(section: type[Section], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all parameters of a section."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from _keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

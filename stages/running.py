@@ -1,4 +1,4 @@
-"""How every stage starts, and under which key a stage keeps unfinished work."""
+"""How every stage starts and is refused, and under which key a stage keeps unfinished work."""
 
 import functools
 import hashlib
@@ -8,24 +8,43 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from deepfake.common.environment import require_versions
-from deepfake.common.errors import command
+from deepfake.common.environment import repository, require_versions
+from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import read_yaml, sha256_file
+
+PARAMETERS = "git checkout params.yaml"
+EVERYTHING = "git checkout params.yaml dvc.lock metrics plots report.md && dvc checkout"
 
 
 def stage(main: Callable[[], None]) -> Callable[[], None]:
     """Decorate the `main` of a stage.
 
     It refuses installed packages that differ from versions.yaml, and turns an error that the user
-    can mend into one message and exit status 1.
+    can mend into one message and exit status 1. The message ends with the way back.
     """
 
     @functools.wraps(main)
     def checked() -> None:
-        require_versions(read_yaml("versions.yaml"))
-        main()
+        try:
+            require_versions(read_yaml("versions.yaml"))
+            main()
+        except PipelineError as error:
+            raise PipelineError(f"{error}{_way_back()}") from None
 
     return command(checked)
+
+
+def _way_back() -> str:
+    """How to get the last commit's parameters and outputs back, where DVC runs a stage."""
+    if "DVC_STAGE" not in os.environ:
+        return ""
+    if Path.cwd() != repository():  # a temporary copy, with --temp or --queue
+        return "\nYour workspace is as it was."
+    if all(Path(path).exists() for path in _known_checksums()):
+        return (
+            "\nNo output was removed. Back to the parameters of the last commit:\n  " + PARAMETERS
+        )
+    return "\nBack to the parameters and outputs of the last commit:\n  " + EVERYTHING
 
 
 def resume_key(name: str, *, without: Collection[str] = ()) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from deepfake import params
 from deepfake.common.errors import PipelineError
@@ -41,6 +42,36 @@ def test_the_shipped_parameters_load() -> None:
     assert loaded.train.fine_tune.learning_rate == 1e-5
     assert loaded.data.limit_per_class is None
     assert loaded.train.hidden == []
+
+
+def test_what_dvc_changes_is_one_line(tmp_path: Path) -> None:
+    """`dvc exp run -S` writes the whole file again, in its own form."""
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT)
+    apply_overrides(path, ["train.weight_decay=0.1"])
+    pairs = zip(TEXT.splitlines(), path.read_text().splitlines(), strict=True)
+    (changed_line,) = [new for old, new in pairs if old != new]
+    assert changed_line.split("#")[0].strip() == "weight_decay: 0.1"
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("train.weight_decai", "train.weight_decay"),
+        ("weight_decay", "train.weight_decay"),
+        ("train.fine_tune.epoch", "train.fine_tune.epochs"),
+        ("baseline.c", "baseline.C"),
+        ("data.folder.pth", "data.folder.path"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_one(key: str, meant: str) -> None:
+    assert f"{key}: unknown key (value received: 1); did you mean {meant}?" in refusal(
+        changed({key: 1})
+    )
+
+
+def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
+    assert refusal(changed({"xyzzy": 1})).endswith("xyzzy: unknown key (value received: 1)")
 
 
 @pytest.mark.parametrize("written", ["1e-05", "1e-5", "1E-5", "1.0e-5", "1.e-5", "0.00001"])

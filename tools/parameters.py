@@ -26,7 +26,7 @@ Every parameter of [params.yaml](../params.yaml), as the schema in
 [deepfake/params.py](../deepfake/params.py) checks it. Change one for an experiment with `-S`:
 
 ```console
-$ dvc exp run -S train.weight_decay=0.1
+$ dvc exp run --temp -S train.weight_decay=0.1
 ```
 
 A stage runs again when a section that it depends on changes, or when an earlier stage has written

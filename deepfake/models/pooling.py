@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepfake.models.mobilenet_v2 import layer, load
+from deepfake.models.mobilenet_v2 import load
 from deepfake.params import BackboneParams, EmbedParams
 
 STD_FLOOR = 1e-12
@@ -65,7 +65,7 @@ def features(
     pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="resized")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="scale")(pixels)
     trunk = keras.Model(
-        model.input, [layer(model, name).output for name in layers], name="mobilenet_v2"
+        model.input, [model.get_layer(name).output for name in layers], name="mobilenet_v2"
     )
     parts = []
     for scale in scales:

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from deepfake.common.errors import PipelineError
-from deepfake.models import (
-    mobilenet_v2,
-)
+from deepfake.models import mobilenet_v2
+from deepfake.params import ALPHAS
 
 pytestmark = pytest.mark.slow
 
@@ -30,3 +29,37 @@ def test_auto_weights_fall_back_where_imagenet_cannot_be_had(monkeypatch):
     assert mobilenet_v2.initial("auto", 0.35)[1] == "random"
     with pytest.raises(PipelineError, match=r"_1\.0_224_no_top.h5.*KERAS_HOME"):
         mobilenet_v2.initial("imagenet", 1.0)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_layer_names_are_those_of_keras(alpha):
+    built = mobilenet_v2.mobilenet(alpha, None)
+    assert mobilenet_v2.layer_names() == [layer.name for layer in built.layers[1:]]
+
+
+def test_imagenet_file_is_the_one_that_keras_asks_for(monkeypatch):
+    asked = []
+
+    def get_file(name, *_, **__):
+        asked.append(name)
+        raise OSError("no network")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    with pytest.raises(OSError, match="no network"):
+        mobilenet_v2.mobilenet(0.35, "imagenet")
+    assert asked == [mobilenet_v2.imagenet_file(0.35).name]
+
+
+def test_a_layer_that_does_not_exist_is_refused_with_those_like_it():
+    with pytest.raises(
+        PipelineError, match=r"embed.layers: .* no layer 'block_1_expand_rel'.*_relu"
+    ):
+        mobilenet_v2.check_layers(["block_1_expand_rel"], "all", tuned=False)
+    with pytest.raises(PipelineError, match=r"from_layer: MobileNetV2 has no layer 'block_99'"):
+        mobilenet_v2.check_layers(["block_1_expand_relu"], "block_99", tuned=False)
+
+
+def test_a_first_trained_layer_behind_all_in_use_is_refused_if_the_network_is_tuned():
+    mobilenet_v2.check_layers(["block_3_expand_relu"], "block_10_expand", tuned=False)
+    with pytest.raises(PipelineError, match="nothing would be trained"):
+        mobilenet_v2.check_layers(["block_3_expand_relu"], "block_10_expand", tuned=True)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from deepfake.common.errors import PipelineError
 from deepfake.models import (
     pooling,
 )
@@ -24,11 +23,6 @@ def test_features_are_mean_and_std_of_the_activations(network, features):
     np.testing.assert_allclose(
         np.asarray(features(pixels)), np.concatenate(expected, axis=1), atol=2e-5
     )
-
-
-def test_unknown_layer_is_refused_with_the_names_there_are(network):
-    with pytest.raises(PipelineError, match=r"no layer 'block_99'.*block_1_expand_relu"):
-        pooling.features(network, ["block_99"], ["mean"], SIZE)
 
 
 def test_features_of_two_scales_are_those_of_each_beside_one_another(network, features):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
+from dvc.utils.serialize import modify_yaml
 
 ROOT = Path(__file__).parent.parent.parent
 SHRUNK = {
@@ -104,21 +104,23 @@ class Clone:
         return self.run("git", "show", f"{self.refs()[experiment]}:{path}")
 
     def set(self, **sections: dict) -> None:
-        """Change values of params.yaml; nested dicts are merged."""
-        path = self.path / "params.yaml"
-        path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), sections)))
+        """Change values of params.yaml, as DVC would; nested dicts are merged."""
+        with modify_yaml(self.path / "params.yaml") as values:
+            merge(values, sections)
 
     def stages_run(self, printed: str) -> list[str]:
-        """The stages that a `dvc repro` or `dvc exp run` executed, in order."""
+        """The stages that a `dvc repro` or `dvc exp run` computed, in order: all but `check`."""
         lines = printed.splitlines()
-        return [line.split("'")[1] for line in lines if line.startswith("Running stage '")]
+        names = [line.split("'")[1] for line in lines if line.startswith("Running stage '")]
+        return [name for name in names if name != "check"]
 
 
-def merged(values: dict, changes: dict) -> dict:
-    result = dict(values)
+def merge(values: dict, changes: dict) -> None:
     for key, value in changes.items():
-        result[key] = merged(result[key], value) if isinstance(value, dict) else value
-    return result
+        if isinstance(value, dict):
+            merge(values[key], value)
+        else:
+            values[key] = value
 
 
 def shrunk(path: Path) -> Clone:
@@ -159,3 +161,19 @@ def computed_clone(computed, tmp_path_factory):
     clone.path = tmp_path_factory.mktemp("copy") / "clone"
     shutil.copytree(computed.path, clone.path, symlinks=True)
     return clone
+
+
+@pytest.fixture(scope="session")
+def imagenet_weights(tmp_path_factory):
+    """Keras's cache, with a file that passes for ImageNet's weights of a shrunk clone."""
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    from deepfake.models import mobilenet_v2
+
+    home, alpha = tmp_path_factory.mktemp("keras"), SHRUNK["backbone"]["alpha"]
+    path = home / "models" / mobilenet_v2.imagenet_file(alpha).name
+    path.parent.mkdir()
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, mobilenet_v2.mobilenet(alpha, None))
+    return str(home)

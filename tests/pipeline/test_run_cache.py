@@ -1,39 +1,68 @@
-"""Stages that ran before with the same parameters are restored from DVC's run cache."""
+"""Stages that ran before with the same parameters are restored from DVC's run cache.
+
+However an experiment is made: in the workspace, in a temporary copy, or from the queue.
+"""
 
 import shutil
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 
 from .test_experiments import assert_rows
+from .test_queue import wait
 
 pytestmark = pytest.mark.slow
 
 CHANGES = ("-S", "baseline.C=0.5", "-S", "backbone.image_size=64")
+DEPENDENT = ["baseline", "backbone", "embed", "train", "evaluate", "compare"]
 
 
-def test_parameters_seen_before_are_not_computed_again(computed_clone):
-    clone = computed_clone
-    printed = clone.run("dvc", "exp", "run", "-n", "first", *CHANGES)
-    assert clone.stages_run(printed) == [
-        "baseline", "backbone", "embed", "train", "evaluate", "compare",
-    ]  # fmt: skip
-    clone.run("git", "checkout", "-q", ".")
-    clone.run("dvc", "checkout")
-    printed = clone.run("dvc", "exp", "run", "-n", "second", *CHANGES)
-    assert clone.stages_run(printed) == ["compare"]
-    for name in ("first", "second"):
-        assert clone.at(name, "metrics/image.json") == clone.at("first", "metrics/image.json")
-    assert_rows(clone, "second", parameters={"baseline.C": "0.5"})
+def experiment(clone, way, name, *changes):
+    """Run an experiment in one of the ways; returns the stages that were computed."""
+    arguments = ("dvc", "exp", "run", "-n", name, *changes)
+    if way == "queued":
+        clone.run(*arguments, "--queue")
+        clone.run("dvc", "queue", "start")
+        wait(clone, [name], 1)
+        printed = clone.run("dvc", "queue", "logs", name)
+    else:
+        printed = clone.run(*arguments, *(["--temp"] if way == "temporary" else []))
+    return clone.stages_run(printed)
 
 
-def test_every_stage_but_compare_is_restored_without_lock_and_outputs(computed_clone):
-    clone = computed_clone
-    clone.run("git", "checkout", "-q", ".")
-    metrics = (clone.path / "metrics/image.json").read_text()
-    (clone.path / "dvc.lock").unlink()
+def forget(clone, *stages):
+    """Delete the outputs of stages, and what dvc.lock says of them."""
+    with modify_yaml(clone.path / "dvc.lock") as lock:
+        for stage in stages:
+            for out in lock["stages"].pop(stage)["outs"]:
+                path = clone.path / out["path"]
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.fixture(scope="module")
+def first(computed_clone):
+    """A clone where the changed parameters were computed once, and then changed back."""
+    assert experiment(computed_clone, "workspace", "first", *CHANGES) == DEPENDENT
+    computed_clone.run("git", "checkout", "-q", ".")
+    computed_clone.run("dvc", "checkout")
+    return computed_clone
+
+
+@pytest.mark.parametrize("way", ["workspace", "temporary", "queued"])
+def test_parameters_seen_before_are_not_computed_again(first, way):
+    forget(first, *DEPENDENT[:-1])
+    assert experiment(first, way, f"again-{way}", *CHANGES) == ["compare"]
+    assert first.at(f"again-{way}", "metrics/image.json") == first.at("first", "metrics/image.json")
+    assert_rows(first, f"again-{way}", parameters={"baseline.C": "0.5"})
+    first.run("git", "checkout", "-q", ".")
+    first.run("dvc", "checkout")
+
+
+def test_every_stage_but_compare_is_restored_without_lock_and_outputs(first):
+    metrics = (first.path / "metrics/image.json").read_text()
+    (first.path / "dvc.lock").unlink()
     for folder in ("data", "metrics", "plots"):
-        shutil.rmtree(clone.path / folder)
-    printed = clone.run("dvc", "exp", "run", "-n", "restored")
-    assert clone.stages_run(printed) == ["compare"]
-    assert (clone.path / "metrics/image.json").read_text() == metrics
-    assert_rows(clone, "restored")
+        shutil.rmtree(first.path / folder)
+    assert experiment(first, "workspace", "restored") == ["compare"]
+    assert first.at("restored", "metrics/image.json") == metrics
+    assert_rows(first, "restored")

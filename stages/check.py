@@ -1,0 +1,44 @@
+"""Stage `check`: refuse unusable parameters before DVC removes an output of any other stage.
+
+It runs first and whenever params.yaml or versions.yaml has changed. What it writes never changes,
+so that no other stage runs again because of it.
+"""
+
+from pathlib import Path
+
+from deepfake import params
+from deepfake.common import paths
+from deepfake.common.files import read_yaml, write_text
+from deepfake.models import mobilenet_v2, tensorflow_setup
+from deepfake.sources import open_source
+from stages.running import stage
+
+
+@stage
+def main() -> None:
+    # After `dvc exp run -S`, git takes a changed file of the same size for the committed one, and
+    # would not restore it. A newer time makes git compare.
+    Path("params.yaml").touch()
+    settings = params.load()
+    tuning = settings.train.fine_tune
+    mobilenet_v2.check_layers(settings.embed.layers, tuning.from_layer, tuned=tuning.epochs > 0)
+    if settings.data.source == "folder" and settings.data.model_dump() != _ingested():
+        with open_source(settings.data, settings.seed) as source:
+            source.offer()
+    backbone = settings.backbone
+    if backbone.weights == "imagenet" and not mobilenet_v2.imagenet_file(backbone.alpha).exists():
+        tensorflow_setup.start(seed=settings.seed, precision="float32")
+        mobilenet_v2.initial(backbone.weights, backbone.alpha)  # downloads them
+    write_text(paths.CHECKED, "The parameters can be used.\n")
+
+
+def _ingested() -> object:
+    """The section `data` that `ingest` last ran with, so that its source is known to be usable."""
+    if not Path("dvc.lock").exists():
+        return None
+    known = read_yaml("dvc.lock")["stages"].get("ingest", {})
+    return known.get("params", {}).get("params.yaml", {}).get("data")
+
+
+if __name__ == "__main__":
+    main()
