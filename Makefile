@@ -1,12 +1,14 @@
 # One target a job; `make help` lists them.
-# The first of these that runs.
-PYTHON ?= $(or $(shell for name in python3.11 python3.12 python3.13; do \
-	$$name -c '' 2>/dev/null && echo $$name && break; done),$(error Python 3.11, 3.12 or 3.13 not found))
-REQUIREMENTS ?= requirements.txt
+# What builds .venv: Python 3.11, 3.12 or 3.13; the first that is found, if none is named.
+PYTHON ?=
+FIND_PYTHON := tools/find_python.sh $(if $(PYTHON),'$(PYTHON)')
 PORT ?= 5000
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What .venv was built from, if it is there and nothing else is named.
+REQUIREMENTS ?= $(or $(patsubst $(VENV)/installed-%,%,$(wildcard $(VENV)/installed-*)),requirements.txt)
+INSTALLED := $(VENV)/installed-$(REQUIREMENTS)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
@@ -16,35 +18,33 @@ export PYTHONUNBUFFERED := 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-install: $(VENV)/installed ## build the environment in .venv (REQUIREMENTS=requirements-gpu.txt: with CUDA)
+install: $(INSTALLED) ## build the environment in .venv (REQUIREMENTS=requirements-gpu.txt: with CUDA)
 
-$(VENV)/installed: $(REQUIREMENTS) requirements-dev.txt
-	$(PYTHON) -m venv $(VENV)
+# From nothing each time: two distributions of TensorFlow in one environment break each other.
+$(INSTALLED): $(REQUIREMENTS) requirements-dev.txt
+	python=$$($(FIND_PYTHON)) && "$$python" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-r $(REQUIREMENTS) -r requirements-dev.txt
 	touch $@
 
-repro: install ## run the pipeline, as far as anything has changed, and show the report
+repro: install ## run the pipeline, as far as anything has changed, and show the result
+	@python -m tools.weights
 	dvc repro
 	@$(MAKE) --no-print-directory sync show
 
-inspect: install ## look at a folder or zip: layout, labels, duplicates, parameters to use (DATA=…, LIMIT=)
+inspect: ## look at a folder or zip: layout, labels, duplicates, parameters to use (DATA=…, LIMIT=)
+	@$(if $(DATA),,echo "DATA is missing, the folder or zip to look at: make inspect DATA=faces.zip" >&2; exit 2)
+	@$(MAKE) --no-print-directory install
 	@python -m tools.inspection $(if $(LIMIT),--limit $(LIMIT)) '$(DATA)'
 
-show: install ## print the report and both models' metrics (MODEL=data/models/...: its runs)
-ifdef MODEL
+show: install ## print the verdict and both models' metrics (MODEL=data/models/...: its runs)
 	@python -m tools.show $(MODEL)
-else
-	@cat report.md
-	@dvc metrics show --md metrics/baseline.json metrics/image.json
-endif
 
 sync: install ## write the rows in MLflow of experiments that DVC restored from its cache
-	python -m tools.sync
+	@python -m tools.sync
 
-ui: install ## open the MLflow page on the runs (PORT=5000)
-	@case "$$MLFLOW_TRACKING_URI" in http*) echo "runs are kept by the server that MLFLOW_TRACKING_URI names: open its page"; exit 1;; esac
-	mlflow ui --port $(PORT) --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
+ui: install ## open MLflow's page on the runs, until Ctrl+C (PORT=5000)
+	@python -m tools.ui --port $(PORT)
 
 sweep: install ## run a sweep of experiments (FILE=experiments/head.yaml)
 	python -m tools.sweep $(or $(FILE),experiments/head.yaml)
@@ -86,15 +86,15 @@ docs: install ## write docs/parameters.md and the table of faults in docs/ingest
 	python -m tests.support.faults
 
 lock: ## compile the requirements and write versions.yaml (UPGRADE=1: the newest that fit)
-	$(PYTHON) -m venv $(VENV)-lock
+	python=$$($(FIND_PYTHON)) && "$$python" -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet uv
 	for name in requirements requirements-dev requirements-gpu; do \
 		$(VENV)-lock/bin/uv pip compile --quiet --universal --fork-strategy fewest \
 			--python-version 3.11 $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \
 	done
+	$(VENV)-lock/bin/python -m tools.versions
 	rm -rf $(VENV)-lock
-	$(PYTHON) -m tools.versions
 
 clean: ## remove unfinished work of killed runs (outputs, downloads and runs stay)
 	rm -rf cache/embed cache/train cache/scale

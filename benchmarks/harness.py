@@ -7,14 +7,13 @@ a while disturbs both. Its ratio is the median of the pairs' ratios, above 1 whe
 import platform
 import statistics
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from deepfake.common.environment import cores
+from deepfake.common.environment import cores, installed_version
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import read_json, write_json, write_text
-from deepfake.reporting import figures
+from deepfake.reporting.drawing import COLORS, drawing
 from deepfake.tracking import lineage
 
 PACKAGES = ("dvc", "keras", "mlflow", "numpy", "openvino", "pillow", "tensorflow")
@@ -146,15 +145,8 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "system": platform.system(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except ModuleNotFoundError:  # PackageNotFoundError is one
-        return None
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
@@ -214,13 +206,13 @@ def put(path: Path, name: str, text: str) -> None:
 def chart(path: Path, rows: dict[str, dict[str, Any]], title: str) -> None:
     """The ratios as horizontal bars, each with a line at what is required."""
     shown = [row for row in rows.values() if "ratio" in row][::-1]
-    with figures.drawing(path, 9.0, 1.4 + 0.55 * len(shown)) as (_, axes):
+    with drawing(path, 9.0, 1.4 + 0.55 * len(shown)) as (_, axes):
         longest = max(
             [row["ratio"] for row in shown] + [row["required_ratio"] or 1 for row in shown]
         )
         for place, row in enumerate(shown):
             met = row["holds"] is not False
-            axes.barh(place, row["ratio"], 0.6, color=figures.COLORS["image"] if met else "#c0504d")
+            axes.barh(place, row["ratio"], 0.6, color=COLORS["image"] if met else "#c0504d")
             spread = [[row["ratio"] - row["lowest_ratio"]], [row["highest_ratio"] - row["ratio"]]]
             axes.errorbar(row["ratio"], place, xerr=spread, color="#303030", capsize=3, linewidth=1)
             needed = row["required_ratio"]

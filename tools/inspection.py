@@ -5,6 +5,28 @@ import argparse
 from deepfake import params
 from deepfake.common.errors import command
 from deepfake.ingest import inspection, inspection_page
+from deepfake.models import mobilenet_v2
+
+# Where Keras downloads the weights from.
+ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+
+
+def weights_warnings(backbone: params.BackboneParams) -> list[str]:
+    """What to know, with the command, where a run may end up without ImageNet weights."""
+    if backbone.weights == "random":
+        return [
+            "backbone.weights is random, and photographs need ImageNet weights: add "
+            "-S backbone.weights=auto"
+        ]
+    file = mobilenet_v2.imagenet_file(backbone.alpha)
+    if file.exists():
+        return []
+    otherwise = {"auto": "uses random weights, which find much less in photographs"}
+    return [
+        "ImageNet weights are not in Keras's cache. A run downloads them; where it cannot, it "
+        f"{otherwise.get(backbone.weights, 'is refused')}. To get them first:",
+        f"  curl --fail --create-dirs -o {file} {ADDRESS}{file.name}",
+    ]
 
 
 @command
@@ -20,7 +42,13 @@ def main() -> None:
         update={"limit_per_class": arguments.limit or settings.data.limit_per_class}
     )
     found = inspection.inspect(arguments.path, data, settings.seed)
-    print(inspection_page.text(found, data))
+    warnings = [] if found.fault else weights_warnings(settings.backbone)
+    if arguments.limit:
+        warnings.append(
+            f"LIMIT: at most {arguments.limit:,} images of each class were looked at; a run uses "
+            f"as many as data.limit_per_class says ({settings.data.limit_per_class or 'all'})"
+        )
+    print(inspection_page.text(found, data, warnings))
 
 
 if __name__ == "__main__":

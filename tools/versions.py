@@ -37,12 +37,18 @@ def as_yaml(requirements: str) -> str:
     """Make the text of versions.yaml from the text of requirements.txt.
 
     Raises:
-        ValueError: A package of `COMPUTING` is missing, or a package has two versions.
+        ValueError: A package of `COMPUTING` is missing, a package has two versions, or
+            TensorFlow's two distributions differ.
     """
     pinned = pins(requirements)
     missing = [name for name in COMPUTING if name not in pinned]
     if missing:
         raise ValueError(f"{REQUIREMENTS} has no version of {', '.join(missing)}")
+    if pinned.get("tensorflow-cpu") != pinned["tensorflow"]:
+        raise ValueError(
+            f"tensorflow-cpu {pinned.get('tensorflow-cpu')} is not tensorflow "
+            f"{pinned['tensorflow']}: allow one version of both, so that all machines agree"
+        )
     lines = [
         "# Versions of the packages that compute outputs: parameters of the stages in dvc.yaml.",
         f"# Written by `make lock` (tools/versions.py) from {REQUIREMENTS}; do not edit.",

@@ -51,7 +51,7 @@ def require_versions(wanted: Mapping[str, str]) -> None:
     wrong = [
         f"{name} {found or 'is missing'}, expected {expected}"
         for name, expected in wanted.items()
-        if (found := _installed(name)) != expected
+        if (found := installed_version(name)) != expected
     ]
     if wrong:
         raise PipelineError(
@@ -60,8 +60,14 @@ def require_versions(wanted: Mapping[str, str]) -> None:
         )
 
 
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def installed_version(package: str) -> str | None:
+    """The version of an installed package; None if it is missing.
+
+    `tensorflow` is also found where it is installed as tensorflow-cpu, which holds the same module.
+    """
+    for name in (package, "tensorflow-cpu") if package == "tensorflow" else (package,):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None

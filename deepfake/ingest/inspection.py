@@ -14,12 +14,12 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
-from deepfake.common.labels import FAKE, REAL
+from deepfake.common.labels import FAKE, LABEL_NAMES, REAL
 from deepfake.common.progress import shown
 from deepfake.data.shards import ImageFile
 from deepfake.ingest.ingest import read_all
 from deepfake.ingest.near_duplicates import HashesBySplit
-from deepfake.ingest.planning import Plan, make_plan
+from deepfake.ingest.planning import Plan, check_classes, make_plan, split_of
 from deepfake.metadata.table import CATEGORICAL, FEATURES, FLAGS, NUMERIC, metadata_row
 from deepfake.params import CsvParams, DataParams, FolderParams
 from deepfake.sources import layouts
@@ -60,8 +60,9 @@ class Inspection:
         folder: the parameters with which it can be read; None if it cannot.
         fault: why it cannot be used; None if it can.
         offer: the images with label and split; None if these cannot be determined.
-        plan: what `ingest` would write.
+        plan: what `ingest` would write, if all of it can be used.
         rejected: images that cannot be used.
+        counts: usable images by split and label.
         facts: one row per usable image, with the columns `label` and `FEATURES`.
         near: near-duplicates across splits, as `HashesBySplit.near_duplicates` returns them.
     """
@@ -76,8 +77,16 @@ class Inspection:
     offer: Offer | None = None
     plan: Plan | None = None
     rejected: list[Rejected] = field(default_factory=list)
+    counts: Counter[tuple[str, int]] = field(default_factory=Counter)
     facts: pd.DataFrame = field(default_factory=pd.DataFrame)
     near: list[dict[str, Any]] = field(default_factory=list)
+
+    def counts_without_near(self) -> Counter[tuple[str, int]]:
+        """`counts` where `ingest` leaves near-duplicates out of train."""
+        labels = {name: label for label, name in LABEL_NAMES.items()}
+        left = self.counts.copy()
+        left.subtract((p["split"], labels[p["label"]]) for p in self.near if p["split"] == "train")
+        return left
 
 
 def inspect(path: str, params: DataParams, seed: int) -> Inspection:
@@ -118,7 +127,11 @@ def inspect(path: str, params: DataParams, seed: int) -> Inspection:
 
 
 def _read(source: FolderSource, found: Inspection, params: DataParams, seed: int) -> None:
-    """Read all images and set `plan`, `rejected`, `facts` and `near` of `found`."""
+    """Read all images and set `plan`, `rejected`, `counts`, `facts` and `near` of `found`.
+
+    Raises:
+        PipelineError: a class is empty in some split, now or after unusable images are taken out.
+    """
     found.plan = make_plan(source, params, seed)
     found.rejected = list(found.plan.rejected)
     hashes = HashesBySplit()
@@ -127,12 +140,18 @@ def _read(source: FolderSource, found: Inspection, params: DataParams, seed: int
     for entry, result, hash in shown(results, len(found.plan.placed), "inspect", "images"):
         if isinstance(result, ImageFile):
             hashes.add(entry, hash)
+            found.counts[split_of(entry), entry.label] += 1
             row = metadata_row(result)
             rows.append((result.label, *(row[name] for name in FEATURES)))
         else:
             found.rejected.append(result)
     found.facts = pd.DataFrame(rows, columns=["label", *FEATURES])
     found.near = hashes.near_duplicates(params.near_duplicates.max_distance)
+    dropping = params.near_duplicates.drop_from_train
+    check_classes(
+        found.counts_without_near() if dropping else found.counts,
+        "after unusable images were taken out",
+    )
 
 
 def _tables(archive: Archive, paths: list[str], folder: FolderParams, max_rows: int) -> list[Table]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import pandas as pd
 
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
 from deepfake.ingest.inspection import Inspection, Table, differences
-from deepfake.ingest.planning import split_of
 from deepfake.ingest.summary import imbalanced
 from deepfake.params import DataParams, FolderParams
 from deepfake.sources import layouts
@@ -20,10 +19,17 @@ from deepfake.sources.kaggle import KNOWN
 LISTED = 5
 # A fact about the files whose ROC-AUC is at least this far from 0.5 is worth a warning.
 TELLING = 0.1
+# Files of each class from which on the facts say anything: with fewer, a fact that tells nothing
+# lies farther than TELLING from 0.5 by chance in more than 2 of 100 data sets.
+ENOUGH = 100
 
 
-def text(found: Inspection, params: DataParams) -> str:
-    """Write an inspection for a terminal, with the subject of each line in the margin."""
+def text(found: Inspection, params: DataParams, warnings: Sequence[str] = ()) -> str:
+    """Write an inspection for a terminal, with the subject of each line in the margin.
+
+    Args:
+        warnings: lines to add about what is not in the files.
+    """
     lines = [
         ("source", f"{found.path}: {found.files:,} files, {found.bytes / 1e6:,.1f} MB"),
         ("layout", _layout(found)),
@@ -31,14 +37,16 @@ def text(found: Inspection, params: DataParams) -> str:
     ]
     if found.folder is not None and found.offer is not None:
         lines += [("labels", line) for line in _labels(found, found.folder, found.offer)]
-        lines += [("counts", line) for line in _counts(found)]
         lines += [("left out", f"{n:,} {why}") for why, n in found.offer.left_out.items()]
+        if found.plan is not None:
+            lines += [("unusable", line) for line in _unusable(found.rejected)]
+        lines += [("counts", line) for line in _counts(found, found.offer)]
     if found.plan is not None:
         lines += [("sizes", line) for line in _sizes(found.facts)]
-        lines += [("unusable", line) for line in _unusable(found.rejected)]
         lines += [("duplicates", line) for line in _duplicates(found)]
         lines += [("metadata", line) for line in _telling(found.facts)]
         lines += [("warning", line) for line in found.plan.warnings]
+    lines += [("warning", line) for line in warnings]
     lines += [("fault", line) for line in (found.fault or "").splitlines()]
     lines += [("use", line) for line in _use(found, params)]
     page: list[str] = []
@@ -98,19 +106,24 @@ def _labels(found: Inspection, folder: FolderParams, offer: Offer) -> Iterable[s
         yield f"{LABEL_NAMES[label]} = {label}: {what} {', '.join(values)}"
 
 
-def _counts(found: Inspection) -> Iterable[str]:
-    """Images of each split and class; a split that `ingest` draws is marked as drawn."""
-    assert found.offer is not None
-    placed = found.plan.placed if found.plan is not None else []
-    counts = Counter((split_of(item), item.label) for item in placed) or Counter(
-        (entry.split or "all", entry.label) for entry in found.offer.entries
-    )
-    drawn = bool(placed) and not any(entry.split for entry in found.offer.entries)
+def _counts(found: Inspection, offer: Offer) -> Iterable[str]:
+    """Usable images of each split and class; a split that `ingest` draws is marked as drawn.
+
+    Without a plan no image was read, and these are the images that the source offers.
+    """
+    counts = found.counts
+    if found.plan is None:
+        counts = Counter((entry.split or "all", entry.label) for entry in offer.entries)
+    drawn = found.plan is not None and not _has_splits(offer)
     for split in (*SPLITS, "all"):
         if counts[split, REAL] + counts[split, FAKE]:
             note = " (drawn)" if drawn else ""
             real, fake = counts[split, REAL], counts[split, FAKE]
             yield f"{split:<6}{real:>8,} real {fake:>8,} fake{note}"
+
+
+def _has_splits(offer: Offer) -> bool:
+    return any(entry.split for entry in offer.entries)
 
 
 def _sizes(facts: pd.DataFrame) -> Iterable[str]:
@@ -151,6 +164,13 @@ def _duplicates(found: Inspection) -> Iterable[str]:
 
 def _telling(facts: pd.DataFrame) -> Iterable[str]:
     """The facts about the files that tell the classes apart best."""
+    counts = Counter(facts["label"])
+    if min(counts[REAL], counts[FAKE]) < ENOUGH:
+        yield (
+            f"{counts[REAL]:,} real and {counts[FAKE]:,} fake files are too few to say whether "
+            f"files alone tell the classes apart: that takes {ENOUGH} of each"
+        )
+        return
     found = differences(facts)
     if not found:
         yield "the files of both classes are alike"
@@ -164,9 +184,15 @@ def _telling(facts: pd.DataFrame) -> Iterable[str]:
 
 def _use(found: Inspection, params: DataParams) -> Iterable[str]:
     """The command that uses the images, or the parameters that are missing for it."""
+    if not found.folders and not any(table.path_column for table in found.tables):
+        yield "put the images into one folder for each class, such as real/ and fake/"
+        return
     if found.folder is None:
         yield "name the classes: -S 'data.folder.real=[...]' -S 'data.folder.fake=[...]'"
         yield "or a table: -S data.folder.csv.file=... and its columns"
+        return
+    if found.fault is not None:
+        yield f"no command yet, because it would be refused: {_remedy(found, params)}"
         return
     values: dict[str, str] = {}
     values["data.source"] = "folder"
@@ -181,6 +207,33 @@ def _use(found: Inspection, params: DataParams) -> Iterable[str]:
     yield f"dvc exp run -n {name} " + " ".join(_override(k, v) for k, v in values.items())
 
 
+def _remedy(found: Inspection, params: DataParams) -> str:
+    """What to do about a class without images in some split."""
+    limit = ""
+    if params.limit_per_class is not None:
+        limit = f", or raise the limit of {params.limit_per_class:,} images of each class"
+    if found.offer is not None and _has_splits(found.offer):
+        return (
+            f"add images to the folders of what is missing{limit}. Or have the splits drawn: put "
+            "all images into one folder for each class, without split folders"
+        )
+    fractions = (params.folder.valid_fraction, params.folder.test_fraction)
+    needed = next((n for n in range(3, 10_000) if _fills_splits(n, fractions)), None)
+    if needed is None:
+        return "give data.folder.valid_fraction and data.folder.test_fraction a larger share"
+    return (
+        f"add images{limit}. The splits are drawn, and with data.folder.valid_fraction="
+        f"{fractions[0]:g} and data.folder.test_fraction={fractions[1]:g} that takes at least "
+        f"{needed} usable images of each class"
+    )
+
+
+def _fills_splits(images: int, fractions: tuple[float, float]) -> bool:
+    """Whether so many images of a class leave no drawn split without any (`assign_splits`)."""
+    drawn = [round(fraction * images) for fraction in fractions]
+    return min(*drawn, images - sum(drawn)) > 0
+
+
 def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
     """Parameters that these images need in addition to those that name the folder."""
     advice: dict[str, Any] = {}
@@ -189,10 +242,10 @@ def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
     checked = len(found.plan.placed) + len(found.plan.rejected)
     if len(found.rejected) > params.max_bad_fraction * checked:
         advice["data.max_bad_fraction"] = -(-1000 * len(found.rejected) // checked) / 1000
-    if any(pair["split"] == "train" for pair in found.near):
+    left = found.counts_without_near()
+    if left != found.counts and min(left["train", label] for label in LABEL_NAMES) > 0:
         advice["data.near_duplicates.drop_from_train"] = True
-    labels = Counter(item.label for item in found.plan.placed if item.split == "train")
-    if imbalanced(labels[REAL], labels[FAKE]):
+    if imbalanced(found.counts["train", REAL], found.counts["train", FAKE]):
         advice |= {"baseline.class_weight": "balanced", "train.class_weight": "balanced"}
     return advice
 

@@ -63,7 +63,6 @@ def test_class_folders_in_split_folders(tmp_path: Path) -> None:
     assert found["left out"] == ["1 not an image by its name"]
     assert found["sizes"][:2] == ["PNG RGB 24", "1 sizes in pixels: 24 x 24 (24)"]
     assert found["unusable"] == ["none"]
-    assert found["metadata"] == ["the files of both classes are alike"]
     assert overrides(found) == {"data.source": "folder", "data.folder.path": str(path)}
     assert "-n my-faces " in found["use"][0]
 
@@ -128,6 +127,65 @@ def test_what_ingest_would_refuse_is_told(tmp_path: Path) -> None:
     found = page(write(tmp_path / "source", files))
     assert "no real images in valid" in found["fault"][0]
     assert len(found["counts"]) == 2
+    assert found["use"][0].startswith("no command yet, because it would be refused: add images to")
+
+
+def test_too_few_images_for_drawn_splits_are_told_how_many_it_takes(tmp_path: Path) -> None:
+    files = {f"{('real', 'fake')[n % 2]}/{n}.png": image_file(n) for n in range(6)}
+    params = settings(valid_fraction=0.15, test_fraction=0.15)
+    found = page(write(tmp_path / "source", files), params)
+    assert "no real images in valid" in found["fault"][0]
+    (advice,) = found["use"]
+    assert "dvc exp run" not in advice
+    assert "at least 4 usable images of each class" in advice
+    write(tmp_path / "source", {"real/6.png": image_file(6), "fake/7.png": image_file(7)})
+    assert "fault" not in page(tmp_path / "source", params)
+    run(settings(tmp_path / "source", valid_fraction=0.15, test_fraction=0.15), tmp_path / "images")
+
+
+def test_a_limit_that_empties_a_split_is_named(tmp_path: Path) -> None:
+    files = {f"{('real', 'fake')[n % 2]}/{n}.png": image_file(n) for n in range(20)}
+    found = page(write(tmp_path / "source", files), settings(limit_per_class=2))
+    assert "or raise the limit of 2 images of each class" in found["use"][0]
+
+
+def test_no_images_at_all(tmp_path: Path) -> None:
+    found = page(write(tmp_path / "source", {"notes.txt": b"x"}))
+    assert found["use"] == [
+        "put the images into one folder for each class, such as real/ and fake/"
+    ]
+
+
+def test_a_class_that_only_unusable_files_fill_is_told(tmp_path: Path) -> None:
+    files = split_files()
+    files |= {name: b"no image" for name in files if name.startswith("valid/real/")}
+    found = page(write(tmp_path / "source", files))
+    assert found["unusable"][0].startswith("4 not an image: valid/real/0.png")
+    assert [line.split()[1:4:2] for line in found["counts"]] == [["4", "4"], ["0", "4"], ["4", "4"]]
+    assert list(found).index("counts") > list(found).index("unusable")
+    assert found["fault"][0].startswith("after unusable images were taken out: no real images in")
+    assert found["use"][0].startswith("no command yet")
+
+
+def test_near_duplicates_stay_where_train_would_be_empty_without_them(tmp_path: Path) -> None:
+    files = {name: data for name, data in split_files().items() if "train/real" not in name}
+    face = Image.open(io.BytesIO(render(label=0, seed=1, index=0, size=192, strength=1.0)))
+    files["test/real/face.png"] = encoded(face, "PNG")
+    files["train/real/half.png"] = encoded(face.resize((96, 96)), "PNG")
+    root = write(tmp_path / "source", files)
+    advised = overrides(page(root))
+    assert "data.near_duplicates.drop_from_train" not in advised
+    report = run(settings(root), tmp_path / "images")
+    assert report["counts"]["train"]["real"] == 1
+    found = page(root, settings(drop_from_train=True))
+    assert "no real images in train" in found["fault"][0]
+
+
+def test_few_files_do_not_tell_the_classes_apart(tmp_path: Path) -> None:
+    files = split_files(33)
+    files |= {name: data + b"a trailer" for name, data in files.items() if "fake" in name}
+    (line,) = page(write(tmp_path / "source", files))["metadata"]
+    assert line.startswith("99 real and 99 fake files are too few to say")
 
 
 def test_what_is_wrong_becomes_parameters(tmp_path: Path) -> None:
@@ -155,7 +213,7 @@ def test_what_is_wrong_becomes_parameters(tmp_path: Path) -> None:
 
 def test_what_files_give_away(tmp_path: Path) -> None:
     files = {}
-    for name in split_files(10):
+    for name in split_files(34):
         number, fake = len(files), "fake" in name
         image = noise(number, 24, 24)
         files[name] = encoded(image, "JPEG" if fake else "PNG", **({"quality": 90} if fake else {}))

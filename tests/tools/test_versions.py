@@ -1,11 +1,12 @@
 """versions.yaml, requirements.txt and the installed packages say the same."""
 
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
+from deepfake.common.environment import installed_version
 from tools import versions
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ def test_versions_are_text_under_sorted_names():
 
 @pytest.mark.parametrize("name", versions.COMPUTING)
 def test_the_listed_version_is_installed(name):
-    assert metadata.version(name) == LISTED[name]
+    assert installed_version(name) == LISTED[name]
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in ROOT.glob("requirements*.txt")))
@@ -53,3 +54,31 @@ def test_a_missing_package_is_named():
     without = REQUIREMENTS.replace("\nopenvino==", "\nsomething-else==")
     with pytest.raises(ValueError, match="no version of openvino"):
         versions.as_yaml(without)
+
+
+def test_two_versions_of_tensorflow_are_refused():
+    other = REQUIREMENTS.replace("\ntensorflow-cpu==2.21.0", "\ntensorflow-cpu==2.22.0")
+    with pytest.raises(ValueError, match=r"tensorflow-cpu 2\.22\.0 is not tensorflow 2\.21\.0"):
+        versions.as_yaml(other)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "file", "expected"),
+    [
+        ("linux", "x86_64", "requirements.txt", "tensorflow-cpu"),
+        ("linux", "aarch64", "requirements.txt", "tensorflow"),
+        ("darwin", "arm64", "requirements.txt", "tensorflow"),
+        ("win32", "AMD64", "requirements.txt", "tensorflow"),
+        ("linux", "x86_64", "requirements-gpu.txt", "tensorflow"),
+    ],
+)
+def test_an_environment_has_one_distribution_of_tensorflow(system, machine, file, expected):
+    platform = {"sys_platform": system, "platform_machine": machine}
+    lines = [Requirement(line) for line in (ROOT / file).read_text().splitlines() if "==" in line]
+    installed = [
+        line.name
+        for line in lines
+        if line.name.startswith("tensorflow")
+        and (not line.marker or line.marker.evaluate(platform))
+    ]
+    assert installed == [expected]
