@@ -17,8 +17,8 @@ from deepfake.common import paths
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.labels import SPLITS
 from deepfake.tracking import experiment_rows, lineage
+from deepfake.tracking.failures import required
 from deepfake.tracking.outbox import tidy
-from deepfake.tracking.store import required
 from tools.shell import git
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")

@@ -23,7 +23,7 @@ from deepfake.common.files import read_json, sha256_file
 from deepfake.common.labels import SPLITS
 from deepfake.metadata.table import FEATURES, read_metadata, varying
 from deepfake.params import Params
-from deepfake.tracking import lineage
+from deepfake.tracking import lineage, links
 from deepfake.tracking.run import DIGESTED, Run, start_run
 from deepfake.tracking.store import Found, find, make_current
 
@@ -34,7 +34,13 @@ ANCESTRY = {
     "image": ("ingest", "backbone", "embed", "train", "evaluate"),
 }
 PARTS = {"baseline": ("baseline",), "image": ("train", "evaluate")}
-_SHARED_FIGURES = ("roc", "precision_recall", "confusion")
+# The first word of the image model's own metrics. The page sorts by name; so they come after those
+# that both rows have, `test_…` and `valid_…`.
+_TRAINING = "while_training"
+# Parameters of the data that would only fill the comparison: limits, and how images are stored.
+# The run of `ingest` has them.
+_OF_INGEST_ALONE = {"archive", "max_bad_fraction", "shard_megabytes"}
+_SHARED_FIGURES = ("roc", "precision_recall", "confusion", "scores")
 _OWN_FIGURE = {"baseline": "coefficients.png", "image": "history.png"}
 
 
@@ -74,12 +80,15 @@ def log_training(
         model_from: the run whose model is the same; it is copied.
         epochs: whether to log the history too; False if each epoch was logged as it ended.
     """
-    sections = ("backbone", "embed", "train", "execution")
-    run.params(
-        _shared(settings) | {name: getattr(settings, name).model_dump() for name in sections}
-    )
+    sections = {
+        name: getattr(settings, name).model_dump()
+        for name in ("backbone", "embed", "train", "execution")
+    }
+    if not settings.train.fine_tune.epochs:
+        sections["train"]["fine_tune"] = {"epochs": 0}  # nothing else of it has an effect
+    run.params(_shared(settings) | sections)
     facts = read_json(root / paths.TRAINING_SUMMARY)
-    run.metrics({"train": facts})
+    run.metrics({_TRAINING: facts})
     run.tags({"weights": facts["weights"], "precision": facts["precision"]})
     history = root / paths.HISTORY
     if epochs:
@@ -102,12 +111,9 @@ def log_training(
 
 
 def log_epoch(run: Run, row: Mapping[str, Any]) -> None:
-    """Log one row of the training history, as points of curves over the epochs. (The names sort
-    after the metrics that both rows have, which the page shows first.)"""
-    values = {
-        f"training_{key}": value for key, value in row.items() if key not in ("epoch", "phase")
-    }
-    run.metrics(values, int(row["epoch"]))
+    """Log one row of the training history, as points of curves over the epochs."""
+    values = {key: value for key, value in row.items() if key not in ("epoch", "phase")}
+    run.metrics({_TRAINING: values}, int(row["epoch"]))
 
 
 def log_evaluation(run: Run, root: Path, settings: Params) -> None:
@@ -117,7 +123,8 @@ def log_evaluation(run: Run, root: Path, settings: Params) -> None:
 
 
 def ensure(root: Path, settings: Params, origin: Mapping[str, str] | None = None) -> list[str]:
-    """Give the experiment whose outputs are in `root` its two current rows, with their figures.
+    """Give the experiment whose outputs are in `root` its two current rows, with their figures and
+    links to the runs of the stages that they come from.
 
     Does nothing for what is there already.
 
@@ -134,6 +141,10 @@ def ensure(root: Path, settings: Params, origin: Mapping[str, str] | None = None
         started = _ensure_row(name, root, settings, origin, sums)
         if _ensure_figures(name, root, settings, origin, sums) or started:
             written.append(name)
+        rows = find(settings.tracking, **_key(name, origin), current="true")
+        if rows:
+            stages = [stage for stage in ANCESTRY[name] if stage not in PARTS[name]]
+            links.link(settings.tracking, rows[0], [*stages, "compare"], root)
     return written
 
 
@@ -258,13 +269,16 @@ def _made_by(settings: Params, name: str, model_sha256: str) -> str | None:
 
 
 def _shared(settings: Params) -> dict[str, Any]:
-    """Parameters that both rows carry: the data decides both."""
-    return {"seed": settings.seed, "data": settings.data.model_dump()}
+    """Parameters that both rows carry: the data decides both. Those of sources that are not used
+    are left out."""
+    sources = {"sample", "kaggle", "folder"} - {settings.data.source}
+    data = settings.data.model_dump(exclude=sources | _OF_INGEST_ALONE)
+    return {"seed": settings.seed, "data": data}
 
 
 def _log_scores(run: Run, root: Path, name: str, settings: Params) -> None:
     run.params({"evaluate": {"threshold": settings.evaluate.threshold}})
-    run.metrics(read_json(root / paths.metrics_file(name)))
+    run.scores(read_json(root / paths.metrics_file(name)))
     curves = root / paths.curves(name)
     run.files([curves / "classification_report.txt"])
     run.files(sorted(curves.glob("*.csv")), "curves")

@@ -7,13 +7,12 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from deepfake.common.environment import repository
+from deepfake.common.environment import installed_version, repository
 from deepfake.common.files import read_yaml
 
 PACKAGES = (
@@ -116,7 +115,7 @@ def environment() -> dict[str, Any]:
             for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
             if name in os.environ
         },
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
     }
 
 

@@ -1,13 +1,14 @@
 """Models as folders in MLflow's format, written without loading TensorFlow."""
 
+import json
 import platform
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
+from deepfake.common.environment import installed_version
 from deepfake.tracking import store
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def write_keras(path: Path | str, folder: Path) -> None:
             Schema([TensorSpec(np.dtype("float32"), (-1, 1), "score")]),
         ),
         model_size_bytes=Path(path).stat().st_size,
+        saved_input_example_info=_write_pixels(folder),
     )
     described.add_flavor(
         "tensorflow",
         data="data",
         model_type="keras",
-        keras_version=version("tensorflow"),
+        keras_version=installed_version("tensorflow"),
         save_format="keras",
     )
     mlflow.pyfunc.add_to_model(
@@ -70,6 +72,24 @@ def write_keras(path: Path | str, folder: Path) -> None:
         **_environment_files(folder, "mlflow", "tensorflow", "keras", "numpy"),
     )
     described.save(str(folder / "MLmodel"))
+
+
+def _write_pixels(folder: Path) -> dict[str, str]:
+    """Write two grey ramps of 16 × 16 pixels as the example of an input, as MLflow would.
+
+    Returns:
+        What the file `MLmodel` says of the example.
+    """
+    across = [[[16 * column] * 3 for column in range(16)] for _ in range(16)]
+    down = [[[16 * row] * 3 for _ in range(16)] for row in range(16)]
+    example = {"pixels": [across, down]}
+    for file, content in (("input", example), ("serving_input", {"inputs": example})):
+        (folder / f"{file}_example.json").write_text(json.dumps(content), encoding="utf-8")
+    return {
+        "artifact_path": "input_example.json",
+        "serving_input_path": "serving_input_example.json",
+        "type": "ndarray",
+    }
 
 
 def download(run_id: str, folder: Path) -> bool:
@@ -110,4 +130,4 @@ def _environment_files(folder: Path, *names: str) -> dict[str, str]:
 
 
 def _requirements(*names: str) -> list[str]:
-    return [f"{name}=={version(name)}" for name in names]
+    return [f"{name}=={installed_version(name)}" for name in names]

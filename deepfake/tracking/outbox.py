@@ -76,20 +76,19 @@ def deliver() -> int:
 
 def tidy(settings: TrackingParams) -> int:
     """Mark runs whose process is gone and deliver what is kept; returns how many were delivered."""
-    store.mark_killed(store.experiment(settings.experiment))
+    store.mark_killed(settings.experiment)
     return deliver()
 
 
 def _deliver(place: Path) -> None:
     record = Record(**json.loads((place / "record.json").read_text(encoding="utf-8")))
     client = store.client()
-    experiment_id = store.experiment(record.experiment)
     if record.run_id is not None:
         try:
             client.get_run(record.run_id)
         except Exception:  # it was begun in another store
             record.run_id = None
-    store.open_run(record, experiment_id)
+    store.open_run(record)
     assert record.run_id is not None
     for operation in record.operations:
         # A path that is still absolute was not there to be copied, nor to be logged.

@@ -5,10 +5,11 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 # One thing to write, as JSON can hold it; `do` says which. `store.apply` writes it.
 Operation = dict[str, Any]
+Kind = Literal["data", "model"]  # of a run: a stage's that makes no model, or a model's row
 _PARAM_LENGTH = 500
 
 
@@ -21,7 +22,7 @@ def milliseconds() -> int:
 class Record:
     """A run: what it is, and the operations that write it."""
 
-    experiment: str  # MLflow's, not DVC's
+    experiment: str  # `tracking.experiment`: MLflow's, not DVC's
     name: str
     tags: dict[str, str]
     model_sha256: str | None = None  # continue the run of this model
@@ -31,6 +32,10 @@ class Record:
     status: str = "RUNNING"
     end: int | None = None
 
+    @property
+    def kind(self) -> Kind:
+        return "model" if self.tags["kind"] == "model" else "data"
+
 
 def params(values: Mapping[str, Any]) -> Operation:
     """Log nested parameters under dotted names, cut to 500 characters."""
@@ -38,16 +43,16 @@ def params(values: Mapping[str, Any]) -> Operation:
     return {"do": "params", "values": flat}
 
 
-def metrics(values: Mapping[str, Any], step: int) -> Operation:
+def metrics(values: Mapping[str, Any], step: int, split: str | None = None) -> Operation:
     """Log the numbers among nested values, with the time now, under names joined with an
-    underscore."""
+    underscore; with `split`, as those of the run's model on the run's data of that split."""
     now = milliseconds()
     points = [
         (re.sub(r"[^\w\-. :/]", "_", key), float(value), now, step)
         for key, value in flattened(values, separator="_").items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
-    return {"do": "metrics", "points": points}
+    return {"do": "metrics", "points": points, "split": split}
 
 
 def flattened(values: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:

@@ -11,17 +11,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from deepfake.common.errors import PipelineError
 from deepfake.params import TrackingParams
-from deepfake.tracking import lineage, model_files, outbox, record, store
-from deepfake.tracking.record import Operation, Record
+from deepfake.tracking import failures, lineage, model_files, outbox, record, store
+from deepfake.tracking.record import Kind, Operation, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["data", "model"]
 DIGESTED = 10_000  # rows of a table that its digest is made of, as MLflow's own is
 
 
@@ -40,8 +39,10 @@ def start_run(
     """Record what the block does as a run; if the block fails, its run is FAILED or KILLED.
 
     Args:
-        kind: `model` for the rows of the two models, `data` for the other stages.
-        name: the run's name in MLflow; by default the stage's.
+        kind: `model` for the rows of the two models, `data` for the other stages, whose runs are
+            in an MLflow experiment of their own.
+        name: what the run's name in MLflow, `<name> · <DVC experiment>`, begins with; by default
+            the stage's name.
         model_sha256: continue the run of this model in this DVC experiment, if there is one, so
             that training and evaluation of a model are one run.
         run_id: continue this run.
@@ -55,7 +56,8 @@ def start_run(
     tags = {"kind": kind, "stage": stage, **(lineage.origin(changes) if origin is None else origin)}
     if kind == "model":
         tags["row"] = name or stage
-    wanted = Record(settings.experiment, name or stage, tags, model_sha256, run_id)
+    called = f"{name or stage} · {tags['experiment']}"
+    wanted = Record(settings.experiment, called, tags, model_sha256, run_id)
     run = Run(wanted, settings.policy)
     try:
         run.begin(changes if run_id is None else None)
@@ -130,6 +132,11 @@ class Run:
         """Log the numbers among nested values under names joined with an underscore."""
         self._do(record.metrics(values, step))
 
+    def scores(self, values: Mapping[str, Mapping[str, float]]) -> None:
+        """Log the metrics of the model on each split, after the model and its data."""
+        for split, metrics in values.items():
+            self._do(record.metrics({split: metrics}, 0, split))
+
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags, in place of earlier ones of the same name."""
         self._do({"do": "tags", "values": {key: str(value) for key, value in values.items()}})
@@ -187,7 +194,7 @@ class Run:
         except PipelineError:
             raise
         except Exception as error:
-            store.could_not_log(error, self._policy)
+            failures.could_not_log(error, self._policy)
 
     def _model(self, folder: Path, write: Callable[[], bool | None]) -> bool:
         """Log the model that `write` puts into `folder`, unless it returns False."""
@@ -221,19 +228,18 @@ class Run:
     def _failed(self, error: Exception) -> None:
         if self._reachable:
             self._reachable = False
-            store.could_not_log(error, self._policy)
+            failures.could_not_log(error, self._policy)
 
 
 def _open(wanted: Record) -> None:
     """Find or create the run in the store, after putting the store in order."""
-    experiment_id = store.experiment(wanted.experiment)
-    store.mark_killed(experiment_id)
+    store.mark_killed(wanted.experiment)
     try:
         outbox.deliver()  # before the new run, which may continue one of them
     except Exception as error:
-        reason = store.reason(error)
+        reason = failures.reason(error)
         print(f"warning: a run that was kept could not be delivered: {reason}", file=sys.stderr)
-    store.open_run(wanted, experiment_id)
+    store.open_run(wanted)
 
 
 def _described(table: "pd.DataFrame", name: str, source: str, rows: int) -> dict[str, Any]:

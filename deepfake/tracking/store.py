@@ -7,11 +7,8 @@ functions: the import takes about two seconds.
 
 import logging
 import os
-import re
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +17,11 @@ import psutil
 from filelock import FileLock
 
 from deepfake.common.environment import repository
-from deepfake.common.errors import PipelineError
 from deepfake.params import TrackingParams
-from deepfake.tracking import lineage
-from deepfake.tracking.record import Operation, Record
+from deepfake.tracking import lineage, page
+from deepfake.tracking.record import Kind, Operation, Record
 
 _BATCH_PARAMS, _BATCH_METRICS = 100, 1000  # that MLflow takes in one request
-_PACKAGES = ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3", "alembic")
 _CONTEXT = "mlflow.data.context"  # the tag by which the UI shows what an input was used for
 # The tags that runs of the same model in the same DVC experiment share.
 _ROW = ("row", "experiment", "repository")
@@ -37,6 +32,7 @@ class Found:
     """A run in the store."""
 
     run_id: str
+    experiment_id: str
     status: str
     tags: dict[str, str]
 
@@ -75,33 +71,43 @@ def uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository()}/mlflow.db"
 
 
-def experiment(name: str) -> str:
-    """The id of an MLflow experiment, which is created if there is none.
+def experiments(name: str) -> dict[Kind, str]:
+    """The ids of the two MLflow experiments, by the kind of their runs: `name` holds the rows of
+    models, and `<name>-stages` the runs of other stages. What is missing is created.
 
-    A lock is needed because processes that open a fresh SQLite store together crash. The artifact
-    folder is given because it would otherwise lie in the temporary copy that DVC runs a stage in.
+    A lock is needed because processes that open a fresh SQLite store together crash.
     """
     with FileLock(repository() / "cache" / "mlflow.lock"):
-        found = client().get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                client().restore_experiment(found.experiment_id)
-            return str(found.experiment_id)
+        return {"model": _experiment(name, "model"), "data": _experiment(name, "data")}
+
+
+def _experiment(name: str, kind: Kind) -> str:
+    full_name = name if kind == "model" else f"{name}-stages"
+    tags = page.experiment_tags(name, kind)
+    found = client().get_experiment_by_name(full_name)
+    if found is None:
+        # Else the artifact folder would lie in the temporary copy that DVC runs a stage in.
         local = uri().startswith("sqlite:")
         location = (repository() / "mlartifacts").as_uri() if local else None
-        return str(client().create_experiment(name, artifact_location=location))
+        return str(client().create_experiment(full_name, location, tags))
+    if found.lifecycle_stage == "deleted":
+        client().restore_experiment(found.experiment_id)
+    for key, value in tags.items():
+        if key not in found.tags:  # what the user has changed stays
+            client().set_experiment_tag(found.experiment_id, key, value)
+    return str(found.experiment_id)
 
 
 # --- Finding runs
 
 
 def find(settings: TrackingParams, **tags: str) -> list[Found]:
-    """The runs with these tags, the newest first."""
-    return list(_search(experiment(settings.experiment), tags))
+    """The runs with these tags, of both kinds, the newest first."""
+    return list(_search(experiments(settings.experiment).values(), tags))
 
 
 def _search(
-    experiment_id: str, tags: Mapping[str, str | None], status: str = ""
+    experiment_ids: Iterable[str], tags: Mapping[str, str | None], status: str = ""
 ) -> Iterator[Found]:
     wanted = {key: value for key, value in tags.items() if value is not None}
     conditions = [
@@ -112,14 +118,15 @@ def _search(
     token = None
     while True:
         page = client().search_runs(
-            [experiment_id],
+            list(experiment_ids),
             " and ".join(conditions),
             order_by=["start_time DESC"],
             page_token=token,
         )
         for run in page:
             if wanted.items() <= run.data.tags.items():  # also those that no filter can hold
-                yield Found(run.info.run_id, run.info.status, dict(run.data.tags))
+                info = run.info
+                yield Found(info.run_id, info.experiment_id, info.status, dict(run.data.tags))
         token = page.token
         if not token:
             return
@@ -134,8 +141,9 @@ def _quoted(value: str) -> str | None:
 # --- Writing runs
 
 
-def open_run(record: Record, experiment_id: str) -> None:
+def open_run(record: Record) -> None:
     """Find the run that `record` continues, or create one; sets `record.run_id`."""
+    experiment_id = experiments(record.experiment)[record.kind]
     if record.run_id is None and record.model_sha256 is not None:
         record.run_id = _continued(record, experiment_id)
     if record.run_id is None:
@@ -149,7 +157,7 @@ def open_run(record: Record, experiment_id: str) -> None:
 def _continued(record: Record, experiment_id: str) -> str | None:
     """The newest run of the same model, if this stage is not in it yet."""
     wanted = {name: record.tags.get(name) for name in _ROW}
-    found = next(_search(experiment_id, {**wanted, "model_sha256": record.model_sha256}), None)
+    found = next(_search([experiment_id], {**wanted, "model_sha256": record.model_sha256}), None)
     if found is None:
         return None
     stages = found.tags["stage"].split(", ")
@@ -177,7 +185,8 @@ def apply(run_id: str, operation: Operation, root: Path) -> None:
             for start in range(0, len(new), _BATCH_PARAMS):
                 api.log_batch(run_id, params=new[start : start + _BATCH_PARAMS])
         case "metrics":
-            points = [Metric(*point) for point in operation["points"]]
+            of = _model_and_data(run_id, operation["split"]) if operation.get("split") else {}
+            points = [Metric(*point, **of) for point in operation["points"]]
             for start in range(0, len(points), _BATCH_METRICS):
                 api.log_batch(run_id, metrics=points[start : start + _BATCH_METRICS])
         case "tags":
@@ -204,10 +213,34 @@ def _log_model(run_id: str, folder: Path) -> None:
     run = api.get_run(run_id)
     if run.outputs and run.outputs.model_outputs:
         return
-    model = api.create_logged_model(run.info.experiment_id, "model", source_run_id=run_id)
+    model = api.create_logged_model(
+        run.info.experiment_id,
+        run.data.tags["row"],
+        source_run_id=run_id,
+        params=run.data.params,
+    )
     api.log_model_artifacts(model.model_id, str(folder))
     api.finalize_logged_model(model.model_id, "READY")
     api.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+
+
+def _model_and_data(run_id: str, split: str) -> dict[str, str]:
+    """The run's model and its data of a split, as `Metric` names them; as far as it has them."""
+    run = client().get_run(run_id)
+    of = {}
+    if run.outputs and run.outputs.model_outputs:
+        of["model_id"] = run.outputs.model_outputs[0].model_id
+    for item in run.inputs.dataset_inputs if run.inputs else []:
+        if any(tag.key == _CONTEXT and tag.value == split for tag in item.tags):
+            of |= {"dataset_name": item.dataset.name, "dataset_digest": item.dataset.digest}
+    return of
+
+
+def set_tags(run: Found, tags: Mapping[str, str]) -> None:
+    """Set tags of a run, as far as it does not have them already."""
+    for key, value in tags.items():
+        if run.tags.get(key) != value:
+            client().set_tag(run.run_id, key, value)
 
 
 def make_current(run_id: str) -> None:
@@ -215,16 +248,17 @@ def make_current(run_id: str) -> None:
     api = client()
     run = api.get_run(run_id)
     wanted = {name: run.data.tags.get(name) for name in _ROW}
-    for other in list(_search(run.info.experiment_id, {**wanted, "current": "true"})):
+    for other in list(_search([run.info.experiment_id], {**wanted, "current": "true"})):
         if other.run_id != run_id:
             api.set_tag(other.run_id, "current", "false")
     api.set_tag(run_id, "current", "true")
 
 
-def mark_killed(experiment_id: str) -> None:
-    """Mark runs as KILLED that are RUNNING though the process that wrote them is gone."""
+def mark_killed(name: str) -> None:
+    """Mark runs of `experiments(name)` as KILLED that are RUNNING though the process that wrote
+    them is gone."""
     own_host = lineage.process().split(" ")[0]
-    for found in list(_search(experiment_id, {}, status="RUNNING")):
+    for found in list(_search(experiments(name).values(), {}, status="RUNNING")):
         host, _, identity = found.tags.get("process", "").partition(" ")
         if host == own_host and not _alive(identity):
             client().set_terminated(found.run_id, "KILLED")
@@ -236,42 +270,3 @@ def _alive(identity: str) -> bool:
         return f"{psutil.Process(int(pid)).create_time():.0f}" == started
     except (psutil.Error, ValueError):
         return False
-
-
-# --- Failures
-
-
-@contextmanager
-def required() -> Iterator[None]:
-    """Turn what the store, the network or the disk raises in the block into a `PipelineError`."""
-    try:
-        yield
-    except Exception as error:
-        package = type(error).__module__.partition(".")[0]
-        if not isinstance(error, OSError) and package not in _PACKAGES:
-            raise
-        raise failure(error) from None
-
-
-def could_not_log(error: Exception, policy: str) -> None:
-    """Warn of an error of the store (`best_effort`) or raise a `PipelineError` (`required`)."""
-    told = failure(error)
-    if policy == "required":
-        raise PipelineError(f"{told} (tracking.policy is `required`)") from None
-    print(f"warning: {told}; the stage's own outputs are not affected", file=sys.stderr)
-
-
-def failure(error: Exception) -> PipelineError:
-    """What to tell the user of an error of the store."""
-    place = _without_password(uri())
-    return PipelineError(f"the run could not be logged to {place}: {reason(error)}")
-
-
-def reason(error: Exception) -> str:
-    """The message of an error on one line, cut, and without passwords."""
-    return _without_password(" ".join(str(error).split()))[:300] or type(error).__name__
-
-
-def _without_password(text: str) -> str:
-    """`text` with user and password taken out of every address in it."""
-    return re.sub(r"://\S*@", "://", text)

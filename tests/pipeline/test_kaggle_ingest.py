@@ -149,7 +149,7 @@ def test_the_reasons_are_counted_in_the_metrics_and_in_the_run(fresh_clone):
     assert data["bad"]["reasons"] == {"empty file": 1, "not an image": 2}
     assert data["near_duplicates"]["pairs"] == data["warnings"] == []
     client = mlflow.MlflowClient(f"sqlite:///{fresh_clone.path}/mlflow.db")
-    experiment = client.get_experiment_by_name("deepfake-pipeline").experiment_id
+    experiment = client.get_experiment_by_name("deepfake-pipeline-stages").experiment_id
     run, *_ = client.search_runs([experiment], "tags.stage = 'ingest' and status = 'FINISHED'")
     assert run.data.metrics["bad"] == 3
     assert run.data.metrics["bad_because_empty_file"] == 1

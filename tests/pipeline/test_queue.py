@@ -65,18 +65,19 @@ def assert_rows(client, named):
     assert not search("attributes.status = 'RUNNING'")
     for name, (key, value) in named.items():
         rows = search(f"tags.experiment = '{name}' and tags.current = 'true'")
-        assert sorted(row.info.run_name for row in rows) == ["baseline", "image"]
+        assert sorted(row.info.run_name for row in rows) == [
+            f"baseline · {name}", f"image · {name}",
+        ]  # fmt: skip
         assert {row.info.status for row in rows} == {"FINISHED"}
-        row = next(
-            r for r in rows if r.info.run_name == key.split(".")[0].replace("train", "image")
-        )
+        changed = key.split(".")[0].replace("train", "image")
+        row = next(r for r in rows if r.data.tags["row"] == changed)
         assert row.data.params[key] == value
         for row in rows:
             assert "test_roc_auc" in row.data.metrics
             assert len(row.outputs.model_outputs) == 1
             mlflow.set_tracking_uri(client.tracking_uri)
-            assert mlflow.artifacts.download_artifacts(f"runs:/{row.info.run_id}/roc.png")
-            assert mlflow.artifacts.download_artifacts(f"runs:/{row.info.run_id}/model")
+            for path in ("roc.png", row.data.tags["row"]):
+                assert mlflow.artifacts.download_artifacts(f"runs:/{row.info.run_id}/{path}")
         images = search(f"tags.experiment = '{name}' and tags.row = 'image'")
         assert len(images) == 1
 

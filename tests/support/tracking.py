@@ -21,10 +21,10 @@ def client(root: Path) -> mlflow.MlflowClient:
 
 
 def recorded(root: Path) -> list[Any]:
-    """The runs in the store, the oldest first."""
-    found = client(root).get_experiment_by_name("faces")
-    assert found is not None
-    return list(client(root).search_runs([found.experiment_id], order_by=["start_time ASC"]))
+    """The runs in both experiments of the store, the oldest first."""
+    found = [client(root).get_experiment_by_name(name) for name in ("faces", "faces-stages")]
+    ids = [experiment.experiment_id for experiment in found if experiment is not None]
+    return list(client(root).search_runs(ids, order_by=["start_time ASC"]))
 
 
 def outbox(root: Path) -> list[Path]:

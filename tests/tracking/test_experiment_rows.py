@@ -26,7 +26,7 @@ from tests.support.tracking import client, outbox
 
 ROOT = Path(__file__).parent.parent.parent
 EXPERIMENT = "deepfake-pipeline"
-SHARED = {"roc.png", "precision_recall.png", "confusion.png", "report.md"}
+SHARED = {"roc.png", "precision_recall.png", "confusion.png", "scores.png", "report.md"}
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def outputs(root: Path, lock: bool = True) -> None:
     for model in ("baseline", "image"):
         files[paths.metrics_file(model)] = json.dumps({"test": {"roc_auc": 0.75}})
         files[paths.curves(model) / "classification_report.txt"] = f"report of {model}"
-        for kind in ("roc", "precision_recall", "confusion"):
+        for kind in ("roc", "precision_recall", "confusion", "scores"):
             files[paths.curves(model) / f"{kind}.csv"] = "x,y\n0,0\n"
             files[paths.FIGURES / f"{model}_{kind}.png"] = f"{kind} of {model}"
         for split in ("valid", "test"):
@@ -125,7 +125,8 @@ def assert_whole(root: Path, found: list[Any]) -> None:
     """`found` are the two rows of the outputs that `outputs` makes, with everything in them."""
     baseline, image = found
     for row, own in ((baseline, "coefficients.png"), (image, "history.png")):
-        name = row.info.run_name
+        name = row.data.tags["row"]
+        assert row.info.run_name == f"{name} · {row.data.tags['experiment']}"
         assert row.info.status == "FINISHED"
         assert row.data.metrics["test_roc_auc"] == 0.75
         assert row.data.tags["current"] == "true"
@@ -142,10 +143,10 @@ def assert_whole(root: Path, found: list[Any]) -> None:
         assert Path(figure).read_text() == f"roc of {name}"
         assert [item.dataset.name.split("-")[1] for item in row.inputs.dataset_inputs] == [*SPLITS]
         assert len(row.outputs.model_outputs) == 1
-    assert (baseline.info.run_name, image.info.run_name) == ("baseline", "image")
+    assert (baseline.data.tags["row"], image.data.tags["row"]) == ("baseline", "image")
     assert image.data.tags["stage"] == "train, evaluate"
     assert artifacts(root, image, "training") == {"training/summary.json"}
-    assert image.data.metrics["train_head_epochs"] == 2
+    assert image.data.metrics["while_training_head_epochs"] == 2
     assert baseline.data.params["baseline.features"] == '["bytes"]'
 
 
@@ -159,7 +160,7 @@ def test_rows_that_stages_wrote_get_their_figures_and_nothing_else(
     assert [row.info.run_id for row in rows(store)] == before
     assert_whole(store, rows(store))
     assert "made_by" not in rows(store)[1].data.tags
-    assert rows(store)[1].data.metrics["training_train_loss"] == 0.5
+    assert rows(store)[1].data.metrics["while_training_train_loss"] == 0.5
     assert experiment_rows.complete(made, settings) == {"workspace"}
 
 
@@ -168,14 +169,16 @@ def test_rows_of_restored_outputs_are_written_whole_and_linked_to_what_made_the_
 ) -> None:
     stages(settings)
     experiment_rows.ensure(made, settings)
-    originals = {row.info.run_name: row.info.run_id for row in rows(store)}
+    originals = {row.data.tags["row"]: row.info.run_id for row in rows(store)}
     origin = {"experiment": "restored", "repository": "elsewhere"}
     assert experiment_rows.ensure(made, settings, origin) == ["baseline", "image"]
     written = [row for row in rows(store) if row.data.tags["experiment"] == "restored"]
     assert_whole(store, written)
     for row in written:
-        assert row.data.tags["made_by"] == originals[row.info.run_name]
-    history = client(store).get_metric_history(written[1].info.run_id, "training_valid_roc_auc")
+        assert row.data.tags["made_by"] == originals[row.data.tags["row"]]
+    history = client(store).get_metric_history(
+        written[1].info.run_id, "while_training_valid_roc_auc"
+    )
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.7)]
 
 

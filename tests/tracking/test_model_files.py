@@ -1,5 +1,6 @@
 """Models in the store, loaded from there by MLflow and used."""
 
+import json
 from pathlib import Path
 
 import joblib
@@ -18,7 +19,7 @@ def test_an_sklearn_model_can_be_loaded_from_its_run_and_used(store: Path) -> No
     joblib.dump(model, store / "model.joblib")
     with run() as record:
         record.sklearn_model(store / "model.joblib", table.head(2))
-        uri = f"runs:/{record.run_id}/model"
+        uri = f"runs:/{record.run_id}/train"
     info = mlflow.models.get_model_info(uri)
     assert info.signature.inputs.input_names() == ["bytes", "has_exif"]
     assert info.signature.outputs is not None
@@ -49,3 +50,14 @@ def test_keras_model_is_what_mlflow_would_have_logged(store: Path, tmp_path: Pat
     np.testing.assert_allclose(np.asarray(mlflow.tensorflow.load_model(uri)(image_files)), expected)
     signature = mlflow.models.get_model_info(uri).signature
     assert "uint8" in str(signature.inputs)
+    folder = Path(mlflow.artifacts.download_artifacts(uri))
+    described = mlflow.models.Model.load(folder)
+    example = described.load_input_example(str(folder))
+    assert (example["pixels"].shape, example["pixels"].dtype) == ((2, 16, 16, 3), np.uint8)
+    assert mlflow.pyfunc.load_model(uri).predict(example).shape == (2, 1)
+    theirs = tmp_path / "by_mlflow"
+    theirs.mkdir()
+    mlflow.models.utils._Example(example).save(str(theirs))
+    for file in theirs.iterdir():
+        assert json.loads(file.read_text()) == json.loads((folder / file.name).read_text())
+    assert f"keras=={keras.__version__}" in (folder / "requirements.txt").read_text()

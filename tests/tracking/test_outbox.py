@@ -43,7 +43,7 @@ def assert_everything(root: Path, found: Any) -> None:
     assert (files / "lineage" / "note.txt").read_text() == "text"
     assert [item.dataset.name for item in found.inputs.dataset_inputs] == ["metadata-train"]
     assert len(found.outputs.model_outputs) == 1
-    loaded = mlflow.sklearn.load_model(f"runs:/{found.info.run_id}/model")
+    loaded = mlflow.sklearn.load_model(f"runs:/{found.info.run_id}/image")
     assert loaded.predict(pd.DataFrame({"bytes": [10, 20]})).shape == (2,)
     assert found.data.tags["current"] == "true"
 

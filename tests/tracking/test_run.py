@@ -70,7 +70,7 @@ def test_a_run_is_named_and_tagged(store: Path) -> None:
     with start_run(REQUIRED, stage="train", kind="model", name="image") as record:
         record.tags({"cores": 2})
     found = recorded(store)[0]
-    assert found.info.run_name == "image"
+    assert found.info.run_name == "image · workspace"
     assert found.info.status == "FINISHED"
     tags = found.data.tags
     assert (tags["stage"], tags["kind"], tags["cores"]) == ("train", "model", "2")
@@ -80,7 +80,7 @@ def test_a_run_is_named_and_tagged(store: Path) -> None:
 def test_without_a_name_a_run_is_called_after_its_stage(store: Path) -> None:
     with run():
         pass
-    assert recorded(store)[0].info.run_name == "train"
+    assert recorded(store)[0].info.run_name == "train · workspace"
 
 
 def test_a_run_of_a_dvc_experiment_says_so(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +88,10 @@ def test_a_run_of_a_dvc_experiment_says_so(store: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc123")
     with run():
         pass
-    tags = recorded(store)[0].data.tags
+    (found,) = recorded(store)
+    tags = found.data.tags
     assert (tags["experiment"], tags["git_revision"]) == ("urban-otter", "abc123")
+    assert found.info.run_name == "train · urban-otter"
 
 
 def test_files_land_in_the_repository_wherever_the_stage_runs(store: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from deepfake.common.environment import repository as named_repository
+from deepfake.tracking.failures import could_not_log
 from deepfake.tracking.run import start_run
-from deepfake.tracking.store import could_not_log, find
+from deepfake.tracking.store import find
 from tests.support.tracking import REQUIRED, client, evaluated, recorded, run, trained
 
 
@@ -100,6 +101,7 @@ def test_no_message_carries_a_password(
 
 RECORD = """
 import sys
+from deepfake.tracking.failures import could_not_log
 from deepfake.tracking.run import start_run
 from deepfake.params import TrackingParams
 settings = TrackingParams(experiment="faces", policy="required")
@@ -124,6 +126,7 @@ def test_four_processes_may_open_a_fresh_store_at_once(
 
 DIE = """
 import os, signal
+from deepfake.tracking.failures import could_not_log
 from deepfake.tracking.run import start_run
 from deepfake.params import TrackingParams
 settings = TrackingParams(experiment="faces", policy="required")

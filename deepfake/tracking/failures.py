@@ -1,0 +1,47 @@
+"""What becomes of an error of the store: a warning or a `PipelineError`, without passwords."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deepfake.common.errors import PipelineError
+from deepfake.tracking import store
+
+_PACKAGES = ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3", "alembic")
+
+
+@contextmanager
+def required() -> Iterator[None]:
+    """Turn what the store, the network or the disk raises in the block into a `PipelineError`."""
+    try:
+        yield
+    except Exception as error:
+        package = type(error).__module__.partition(".")[0]
+        if not isinstance(error, OSError) and package not in _PACKAGES:
+            raise
+        raise failure(error) from None
+
+
+def could_not_log(error: Exception, policy: str) -> None:
+    """Warn of an error of the store (`best_effort`) or raise a `PipelineError` (`required`)."""
+    told = failure(error)
+    if policy == "required":
+        raise PipelineError(f"{told} (tracking.policy is `required`)") from None
+    print(f"warning: {told}; the stage's own outputs are not affected", file=sys.stderr)
+
+
+def failure(error: Exception) -> PipelineError:
+    """What to tell the user of an error of the store."""
+    place = _without_password(store.uri())
+    return PipelineError(f"the run could not be logged to {place}: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """The message of an error on one line, cut, and without passwords."""
+    return _without_password(" ".join(str(error).split()))[:300] or type(error).__name__
+
+
+def _without_password(text: str) -> str:
+    """`text` with user and password taken out of every address in it."""
+    return re.sub(r"://\S*@", "://", text)
