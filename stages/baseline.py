@@ -13,7 +13,8 @@ from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
 from stages.running import stage
 
-COLUMNS = ["image_id", "label", *FEATURES]
+# The model sees `FEATURES` alone; the others name the images in the predictions.
+COLUMNS = ["image_id", "label", "path", *FEATURES]
 
 
 @stage
@@ -31,12 +32,17 @@ def main() -> None:
                 table["image_id"].tolist(),
                 table["label"].to_numpy(),
                 baseline.score(pipeline, table),
+                table["path"].tolist(),
             )
             for split, table in tables.items()
         }
         results = write_results("baseline", scored, settings.evaluate.threshold)
         coefficients = baseline.coefficients(pipeline)
-        write_table(paths.curves("baseline") / "coefficients.csv", coefficients)
+        coefficients["collinear_with"] = baseline.collinear(pipeline, train)
+        coefficients = coefficients.sort_values(
+            "coefficient", key=abs, ascending=False, kind="stable"
+        )
+        write_table(paths.COEFFICIENTS, coefficients)
         experiment_rows.log_baseline(run, Path(), settings)
     print(f"baseline: test ROC-AUC {results['test']['roc_auc']:.4f}")
 

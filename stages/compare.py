@@ -2,17 +2,23 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import read_json, write_json, write_text
 from deepfake.evaluation import comparison
+from deepfake.evaluation.bootstrap import roc_band
 from deepfake.evaluation.predictions import read_predictions
 from deepfake.reporting import figures, report
 from deepfake.reporting.verdict import verdict
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
 from stages.running import stage
+
+MODELS = ("baseline", "image")
 
 
 @stage
@@ -25,23 +31,13 @@ def main() -> None:
         kind="data",
         after=partial(experiment_rows.ensure, Path(), settings),
     ) as run:
-        models = ("baseline", "image")
-        results = {model: read_json(paths.metrics_file(model))["test"] for model in models}
-        interval = comparison.bootstrap_difference(
-            *(read_predictions(paths.predictions(model) / "test.csv") for model in models),
-            samples=chosen.bootstrap_samples,
-            confidence=chosen.confidence,
-            seed=settings.seed,
-        )
-        facts = {
-            "roc_auc_image_minus_baseline": interval,
-            "test": comparison.side_by_side(results["baseline"], results["image"]),
-        }
-        sentence = verdict(interval, chosen.confidence)
+        facts, bands = _compare(settings)
         write_json(paths.COMPARISON, facts)
-        figures.draw_all()
+        figures.draw_all(settings.evaluate.threshold, chosen.confidence, bands)
+        sentence = verdict(facts["roc_auc_image_minus_baseline"], chosen.confidence)
         text = report.markdown(
-            verdict=sentence,
+            sentence=sentence,
+            features=pd.read_csv(paths.COEFFICIENTS)["feature"].tolist(),
             data=read_json(paths.DATA_SUMMARY),
             backbone=read_json(paths.BACKBONE_SUMMARY),
             training=read_json(paths.TRAINING_SUMMARY),
@@ -53,7 +49,24 @@ def main() -> None:
         run.metrics(facts)
         run.tags({"verdict": sentence})
         run.files([paths.REPORT, paths.COMPARISON, paths.FIGURES / "roc.png"])
-    print(sentence)
+    print("\n".join(report.top(text)))
+
+
+def _compare(settings: params.Params) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """The content of `metrics/comparison.json`, and the band of each model's ROC curve."""
+    scored = {model: read_predictions(paths.predictions(model) / "test.csv") for model in MODELS}
+    results = {model: read_json(paths.metrics_file(model))["test"] for model in MODELS}
+    sampling: dict[str, Any] = {
+        "samples": settings.compare.bootstrap_samples,
+        "confidence": settings.compare.confidence,
+        "seed": settings.seed,
+    }
+    interval = comparison.bootstrap_difference(scored["baseline"], scored["image"], **sampling)
+    facts = {
+        "roc_auc_image_minus_baseline": interval,
+        "test": comparison.side_by_side(results["baseline"], results["image"]),
+    }
+    return facts, {model: roc_band(table, **sampling) for model, table in scored.items()}
 
 
 if __name__ == "__main__":

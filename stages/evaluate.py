@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import read_json, sha256_file
-from deepfake.data import embeddings
+from deepfake.data import embeddings, shards
 from deepfake.evaluation.predictions import predictions
 from deepfake.evaluation.results import EVALUATED, write_results
 from deepfake.inference import scoring
@@ -16,6 +17,8 @@ from deepfake.models import image_model, keras_archive, tensorflow_setup
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
 from stages.running import stage
+
+Scores = tuple[list[str], np.ndarray, np.ndarray]  # image ids, labels and scores
 
 
 @stage
@@ -28,13 +31,20 @@ def main() -> None:
         # In 16 bits the embeddings give other scores than the saved model, which is float32.
         tuned = read_json(paths.TRAINING_SUMMARY)["fine_tune"]["kept"]
         exact = embeddings.description(paths.EMBEDDINGS)["precision"] == "float32"
-        scored = _from_embeddings(settings) if exact and not tuned else _from_images(settings)
+        score = _from_embeddings if exact and not tuned else _from_images
+        scored = {split: _table(split, *found) for split, found in score(settings).items()}
         results = write_results("image", scored, settings.evaluate.threshold)
         experiment_rows.log_evaluation(run, Path(), settings)
     print(f"image model: test ROC-AUC {results['test']['roc_auc']:.4f}")
 
 
-def _from_embeddings(settings: params.Params) -> dict[str, pd.DataFrame]:
+def _table(split: str, ids: list[str], labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+    """The predictions of a split, with the path of each image."""
+    source_paths = shards.source_paths(paths.IMAGES, split)
+    return predictions(ids, labels, scores, [source_paths[name] for name in ids])
+
+
+def _from_embeddings(settings: params.Params) -> dict[str, Scores]:
     """Score with the head alone: the backbone is still the one that made the embeddings."""
     head = keras_archive.read_head(paths.IMAGE_MODEL)
     _, extract = make_extractor(
@@ -48,19 +58,16 @@ def _from_embeddings(settings: params.Params) -> dict[str, pd.DataFrame]:
         scoring.check_embeddings(paths.IMAGES, paths.EMBEDDINGS, split, extract, head)
         table = embeddings.Embeddings.open(paths.EMBEDDINGS, split)
         ids = embeddings.image_ids(paths.EMBEDDINGS, split)
-        found[split] = predictions(ids, table.labels, head.scores(table.features))
+        found[split] = ids, table.labels, head.scores(table.features)
     return found
 
 
-def _from_images(settings: params.Params) -> dict[str, pd.DataFrame]:
+def _from_images(settings: params.Params) -> dict[str, Scores]:
     """Score with the whole image model."""
     tensorflow_setup.start(seed=settings.seed, precision="float32")
     score = scoring.scorer(image_model.load(paths.IMAGE_MODEL))
     size = settings.execution.batch_size
-    return {
-        split: predictions(*scoring.score_split(score, paths.IMAGES, split, size))
-        for split in EVALUATED
-    }
+    return {split: scoring.score_split(score, paths.IMAGES, split, size) for split in EVALUATED}
 
 
 if __name__ == "__main__":

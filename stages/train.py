@@ -33,7 +33,6 @@ def main() -> None:
             row = {**row, "epoch": len(history) + 1}
             history.append(row)
             experiment_rows.log_epoch(run, row)
-            print(_line(row), flush=True)
 
         # The head reads no images.
         unread = [] if chosen.fine_tune.epochs else [str(paths.IMAGES)]
@@ -50,6 +49,7 @@ def main() -> None:
         table = pd.DataFrame(history, columns=list(loop.HISTORY_COLUMNS))
         write_table(paths.HISTORY, table)
         experiment_rows.log_training(run, Path(), settings, epochs=False)
+    print(f"{_line(summary)} Every epoch is in {paths.HISTORY}.")
 
 
 def _start(settings: params.Params) -> Hardware:
@@ -140,11 +140,13 @@ def _summary(state: loop.State) -> dict[str, Any]:
     }
 
 
-def _line(row: loop.Row) -> str:
+def _line(summary: dict[str, Any]) -> str:
+    """What training came to: the best epoch of the phase whose weights are kept."""
+    phase = "fine_tune" if summary["fine_tune"]["kept"] else "head"
+    best = summary[phase]
     return (
-        f"{row['phase']} epoch {row['epoch']}: "
-        f"train loss {row['train_loss']:.4f} ROC-AUC {row['train_roc_auc']:.4f}, "
-        f"valid loss {row['valid_loss']:.4f} ROC-AUC {row['valid_roc_auc']:.4f}"
+        f"train: best after epoch {best['best_epoch']} of {best['epochs']} of {phase}, "
+        f"validation ROC-AUC {best['valid_roc_auc']:.4f}."
     )
 
 

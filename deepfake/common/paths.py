@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+CHECKED = Path("data/checked.txt")
+
 IMAGES = Path("data/images")
 IMAGES_REPORT = IMAGES / "report.json"
 
@@ -19,6 +21,8 @@ MODEL_TEMPLATE = BACKBONE / "template.keras"  # the image model with an untraine
 
 EMBEDDINGS = Path("data/embeddings")
 EMBEDDINGS_SUMMARY = EMBEDDINGS / "features.json"
+
+COEFFICIENTS = Path("data/curves/baseline/coefficients.csv")
 
 TRAINING = Path("data/training")
 TRAINING_SUMMARY = TRAINING / "summary.json"

@@ -9,7 +9,11 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def bar(total: int, what: str, unit: str, start: int = 0) -> Any:
+# Shorter than tqdm's own, so that the last values fit into 80 columns.
+_EPOCHS_FORMAT = "{desc} {n_fmt}/{total_fmt} {bar} {remaining} left{postfix}"
+
+
+def bar(total: int, what: str, unit: str, start: int = 0, *, brief: bool = False) -> Any:
     """Open a progress bar; call its `update()` after each item.
 
     Args:
@@ -17,18 +21,37 @@ def bar(total: int, what: str, unit: str, start: int = 0) -> Any:
         what: the name in front of the bar.
         unit: what the items are, in the plural.
         start: how many items are done already.
+        brief: whether the bar goes when it is full, as one within another bar does; outside a
+            terminal it then appears only if it takes ten seconds.
     """
-    terminal = sys.stderr.isatty()
+    options = _options()
     return tqdm(
         total=total,
         initial=start,
         desc=what,
         unit=f" {unit}",
-        ascii=not terminal,
-        dynamic_ncols=terminal,
-        mininterval=0.2 if terminal else 10,
         smoothing=0.1,
+        leave=not brief,
+        delay=options["mininterval"] if brief else 0,
+        **options,
     )
+
+
+def epochs(total: int, what: str, start: int = 0) -> Any:
+    """Open the bar of a training; show the last values with its `set_postfix_str()`."""
+    return tqdm(
+        total=total, initial=start, desc=what, bar_format=_EPOCHS_FORMAT, smoothing=1, **_options()
+    )
+
+
+def _options() -> dict[str, Any]:
+    """What depends on where the bar is shown."""
+    terminal = sys.stderr.isatty()
+    return {
+        "ascii": not terminal,
+        "dynamic_ncols": terminal,
+        "mininterval": 0.2 if terminal else 10,
+    }
 
 
 def shown(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:

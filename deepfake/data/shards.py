@@ -190,6 +190,17 @@ def image_files(directory: Path | str, split: str) -> Iterator[ImageFile]:
                 yield from _image_files(file.read_row_group(index))
 
 
+def source_paths(directory: Path | str, split: str) -> dict[str, str]:
+    """The path in the source of each image of a split, by `image_id`; reads no image."""
+    found: dict[str, str] = {}
+    for path in shards(directory, split):
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=["image_id", "image.path"]).flatten()
+        names, source_paths = table["image_id"].to_pylist(), table["image.path"].to_pylist()
+        found |= zip(names, source_paths, strict=True)
+    return found
+
+
 def row_groups(directory: Path | str, split: str) -> list[RowGroup]:
     """List the row groups of a split in order; reads only the footers of the shards."""
     groups: list[RowGroup] = []

@@ -7,6 +7,7 @@ import pandas as pd
 
 from deepfake.common.errors import PipelineError
 from deepfake.evaluation import ranking
+from deepfake.evaluation.bootstrap import resamples
 from deepfake.evaluation.metrics import METRICS
 from deepfake.evaluation.ranking import ranks, roc_auc
 
@@ -24,8 +25,7 @@ def bootstrap_difference(
 ) -> dict[str, float]:
     """ROC-AUC of `second` minus ROC-AUC of `first` on the same images, with its interval.
 
-    Paired percentile bootstrap (Efron and Tibshirani 1993): each sample draws images with
-    replacement within each class, and both models are scored on the same sample.
+    Paired percentile bootstrap: both models are scored on the same samples of `resamples`.
 
     Args:
         first, second: predictions of the same images.
@@ -45,12 +45,8 @@ def bootstrap_difference(
     if len(np.unique(labels)) < 2:
         raise PipelineError("the images to compare on are of one class only")
     placed = [ranks(table["score"].to_numpy()) for table in (first, second)]
-    generator = np.random.default_rng(seed)
-    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
     differences = np.empty(samples)
-    for sample in range(samples):
-        drawn = np.concatenate([generator.choice(rows, len(rows)) for rows in classes])
-        counts = np.bincount(drawn, minlength=len(labels))
+    for sample, counts in enumerate(resamples(labels, samples, seed)):
         one, two = (ranking.weighted_roc_auc(labels, places, counts) for places in placed)
         differences[sample] = two - one
     tail = (1 - confidence) / 2

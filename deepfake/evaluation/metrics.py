@@ -1,7 +1,7 @@
 """Every number and curve that is computed from predictions.
 
-A table of predictions has the columns `image_id`, `label` (0 real, 1 fake) and `score`, which is
-P(fake) in [0, 1].
+A table of predictions has the columns `label` (0 real, 1 fake) and `score`, which is P(fake) in
+[0, 1]; see `predictions`.
 """
 
 import numpy as np

@@ -1,4 +1,8 @@
-"""Tables of predictions: columns `image_id`, `label` (0 real, 1 fake), `score` (P(fake))."""
+"""Tables of predictions, a row an image.
+
+Columns: `image_id`, `label` (0 real, 1 fake), `score` (P(fake)), and `path`, which is the image's
+path in its source, so that a mistake can be looked at.
+"""
 
 from pathlib import Path
 
@@ -10,16 +14,19 @@ from deepfake.common.files import replacing
 
 SCORE_DIGITS = 6
 
-_COLUMNS = {"image_id": "str", "label": "int8", "score": "float64"}
+_COLUMNS = {"image_id": "str", "label": "int8", "score": "float64", "path": "str"}
 
 
-def predictions(image_ids: list[str], labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+def predictions(
+    image_ids: list[str], labels: np.ndarray, scores: np.ndarray, paths: list[str]
+) -> pd.DataFrame:
     """Make the table of predictions of n images.
 
     Args:
         image_ids: n names.
         labels: shape (n,).
         scores: shape (n,), in [0, 1]; rounded to `SCORE_DIGITS`, as in the file.
+        paths: n paths in the source.
 
     Raises:
         PipelineError: a score is not in [0, 1].
@@ -29,6 +36,7 @@ def predictions(image_ids: list[str], labels: np.ndarray, scores: np.ndarray) ->
             "image_id": image_ids,
             "label": np.asarray(labels, dtype="int8"),
             "score": np.round(np.asarray(scores, dtype="float64"), SCORE_DIGITS),
+            "path": paths,
         }
     )
     return _checked(table, "predictions")

@@ -35,8 +35,29 @@ def weighted_roc_auc(labels: np.ndarray, ranks: np.ndarray, counts: np.ndarray) 
         ranks: shape (n,); see `ranks`.
         counts: shape (n,).
     """
-    fake = np.bincount(ranks, weights=counts * labels)
-    real = np.bincount(ranks, weights=counts * (1 - labels))
+    real, fake = _by_rank(labels, ranks, counts)
     below = np.cumsum(real) - real
     wins = (fake * (below + real / 2)).sum()
     return float(wins / (fake.sum() * real.sum()))
+
+
+def weighted_roc(
+    labels: np.ndarray, ranks: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rate of a sample at every threshold, from the highest score down.
+
+    The arguments are those of `weighted_roc_auc`. Both curves begin with 0 and end with 1.
+    """
+    found = []
+    for counted in _by_rank(labels, ranks, counts):
+        above = np.concatenate([[0.0], np.cumsum(counted[::-1])])
+        found.append(above / above[-1])
+    return found[0], found[1]
+
+
+def _by_rank(
+    labels: np.ndarray, ranks: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many reals, and how many fakes, a sample holds of each distinct score."""
+    real = np.bincount(ranks, weights=counts * (1 - labels))
+    return real, np.bincount(ranks, weights=counts * labels)

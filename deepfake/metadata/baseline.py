@@ -17,6 +17,9 @@ from deepfake.common.files import replacing
 from deepfake.metadata.table import CATEGORICAL, FLAGS, NUMERIC, varying
 from deepfake.params import BaselineParams
 
+# Features whose correlation on train is stronger than this say nearly the same.
+COLLINEAR = 0.95
+
 
 def fit(table: pd.DataFrame, params: BaselineParams) -> Pipeline:
     """Fit a logistic regression to a metadata table.
@@ -71,6 +74,32 @@ def coefficients(pipeline: Pipeline) -> pd.DataFrame:
         return pd.DataFrame({"feature": [], "coefficient": []}).astype({"coefficient": float})
     names = pipeline.named_steps["columns"].get_feature_names_out()
     return pd.DataFrame({"feature": names, "coefficient": model.coef_[0]})
+
+
+def collinear(pipeline: Pipeline, table: pd.DataFrame) -> list[str]:
+    """For each input of a fitted pipeline, name those that it is collinear with.
+
+    Such inputs share one effect, which the regression divides among them at will: their
+    coefficients mean something only together.
+
+    Args:
+        table: the one that the pipeline was fitted to.
+
+    Returns:
+        For each row of `coefficients`, the inputs whose correlation with it is beyond `COLLINEAR`
+        either way, joined with a space; empty where there are none.
+    """
+    if "columns" not in pipeline.named_steps:
+        return []
+    columns = pipeline.named_steps["columns"]
+    inputs = columns.transform(table[list(pipeline.feature_names_in_)])
+    inputs = inputs.toarray() if hasattr(inputs, "toarray") else inputs
+    # An input without any spread correlates with nothing.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        strength = np.nan_to_num(np.abs(np.atleast_2d(np.corrcoef(inputs, rowvar=False))))
+    np.fill_diagonal(strength, 0)
+    names = columns.get_feature_names_out()
+    return [" ".join(names[row > COLLINEAR]) for row in strength]
 
 
 def save(pipeline: Pipeline, path: Path | str) -> None:

@@ -1,13 +1,16 @@
 """The report: what was measured, on what, with both models side by side, as Markdown."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from deepfake.common.labels import SPLITS
 from deepfake.evaluation.comparison import LOSSES
-from deepfake.reporting.verdict import of_chance
+from deepfake.reporting import verdict
 
+# The heading up to which the report is what a run prints at its end.
+BODY = "## Both models on the test images"
 _SAMPLE_NOTE = (
     "> The images are the embedded sample: portraits drawn by this project. It is a test card "
     "that shows that everything works. What the models reach on it says nothing about "
@@ -17,35 +20,52 @@ _SAMPLE_NOTE = (
 
 def markdown(
     *,
-    verdict: str,
+    sentence: str,
+    features: Sequence[str],
     data: dict[str, Any],
     backbone: dict[str, Any],
     training: dict[str, Any],
     comparison: dict[str, Any],
     params: dict[str, Any],
 ) -> str:
-    """Write the report; the arguments are the JSON files of the stages and `params.yaml`."""
-    parts = ["# Real faces or deepfakes: the report", verdict]
+    """Write the report.
+
+    Args:
+        sentence: the verdict.
+        features: what the baseline relies on, most important first.
+        data, backbone, training, comparison: the JSON files of the stages.
+        params: `params.yaml`.
+    """
+    parts = ["# Real faces or deepfakes: the report", sentence]
     if data["source"]["name"] == "sample":
         parts.append(_SAMPLE_NOTE)
+    auc = comparison["test"]["roc_auc"]
+    parts += [f"> Warning: {text}" for text in verdict.warnings(data, backbone, auc, features)]
     parts += [
-        "## Both models on the test images",
+        BODY,
         _comparison_table(comparison),
-        _baseline_sentence(data, comparison),
+        _baseline_sentence(data, auc["baseline"]),
         "![ROC curves of both models](plots/roc.png)",
+        _band_sentence(params["compare"]),
+        _figures_table(),
         "## Data",
         _data_table(data),
         _bad_sentence(data),
         "## Image model",
         _model_lines(backbone, training),
         "![Training of the image model](plots/history.png)",
-        "![Test images by the image model](plots/image_confusion.png)",
         "## Metadata baseline",
         "![What the baseline relies on](plots/coefficients.png)",
         "## Parameters",
         _parameters(params),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def top(text: str) -> list[str]:
+    """The paragraphs of a report above its first table, without marks: verdict, note, warnings."""
+    _, *paragraphs = text.split(BODY)[0].strip().split("\n\n")
+    return [paragraph.removeprefix("> ").replace("**", "") for paragraph in paragraphs]
 
 
 def _parameters(params: dict[str, Any]) -> str:
@@ -66,13 +86,28 @@ def _comparison_table(comparison: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _baseline_sentence(data: dict[str, Any], comparison: dict[str, Any]) -> str:
+def _baseline_sentence(data: dict[str, Any], auc: float) -> str:
     counts = data["counts"]["test"]
-    auc = comparison["test"]["roc_auc"]["baseline"]
     return (
         f"The baseline, which sees the files' metadata and no pixel, has a test ROC-AUC of "
-        f"{auc:.3f}: {of_chance(auc, counts['real'], counts['fake'])}."
+        f"{auc:.3f}: {verdict.of_chance(auc, counts['real'], counts['fake'])}."
     )
+
+
+def _band_sentence(compare: dict[str, Any]) -> str:
+    return (
+        f"Bands: the middle {100 * compare['confidence']:g}% of the curves of "
+        f"{compare['bootstrap_samples']:,} bootstrap samples of the test images, at each false "
+        "positive rate. Every image's score and path is in `data/predictions/`."
+    )
+
+
+def _figures_table() -> str:
+    rows = ["| metadata baseline | image model |", "|---|---|"]
+    for kind, text in (("scores", "Scores of each class"), ("confusion", "Confusion matrix")):
+        cells = [f"![{text}](plots/{model}_{kind}.png)" for model in ("baseline", "image")]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def _data_table(data: dict[str, Any]) -> str:

@@ -90,7 +90,7 @@ def fine_tune(
             optimizer.learning_rate = rate
             labels = caches["train"].labels
             examples = train_examples(images, augment, seed=seed, epoch=epoch, cached_labels=labels)
-            total, title = shards.count(images, "train"), f"fine-tune epoch {epoch + 1}"
+            total, title = shards.count(images, "train"), f"epoch {epoch + 1}"
             return run_batches(step, caches["train"], examples, chosen.batch_size, total, title)
 
         def validate() -> tuple[np.ndarray, np.ndarray]:
@@ -227,7 +227,7 @@ def run_batches(
         prepare, shards.batches(examples, batch_size), workers=1, ahead=BATCHES_AHEAD
     )
     labels, logits = [], []
-    with progress.bar(total, title, "images") as bar:
+    with progress.bar(total, title, "images", brief=True) as bar:
         for activations, y in batches:
             logits.append(function(activations, y).numpy())
             labels.append(y)

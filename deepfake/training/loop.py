@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from deepfake.common import progress
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing
 from deepfake.evaluation.ranking import roc_auc
@@ -108,6 +109,8 @@ def run(
 ) -> State:
     """Train a phase until its last epoch or early stopping, then restore its best weights.
 
+    A progress bar shows the epochs, with the values of the last one.
+
     Args:
         checkpoint: the file that an interrupted run is continued from.
         on_epoch: called with each row of the history, those of the interrupted run included.
@@ -121,12 +124,16 @@ def run(
         for row in state.history:
             on_epoch(row)
     saved = time.monotonic()
-    while len(state.history) < phase.epochs and not state.stops_early(phase.patience):
-        _one_epoch(phase, len(state.history), state)
-        on_epoch(state.history[-1])
-        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-            _save(phase, checkpoint, state)
-            saved = time.monotonic()
+    with progress.epochs(phase.epochs, phase.name, start=len(state.history)) as bar:
+        while len(state.history) < phase.epochs and not state.stops_early(phase.patience):
+            _one_epoch(phase, len(state.history), state)
+            on_epoch(state.history[-1])
+            bar.set_postfix_str(_values(state.history[-1]), refresh=False)
+            bar.update()
+            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                _save(phase, checkpoint, state)
+                saved = time.monotonic()
+        bar.total = bar.n  # nothing is left after early stopping
     for weight, value in zip(phase.weights, state.best, strict=True):
         weight.assign(value)
     return state
@@ -151,6 +158,13 @@ def _one_epoch(phase: Phase, epoch: int, state: State) -> None:
     if valid_roc_auc > state.best_roc_auc:
         state.best = [weight.numpy() for weight in phase.weights]
         state.best_roc_auc, state.best_epoch = valid_roc_auc, epoch + 1
+
+
+def _values(row: Row) -> str:
+    return (
+        f"train/valid loss {row['train_loss']:.3f}/{row['valid_loss']:.3f}, "
+        f"ROC-AUC {row['train_roc_auc']:.3f}/{row['valid_roc_auc']:.3f}"
+    )
 
 
 def _save(phase: Phase, checkpoint: Path, state: State) -> None:

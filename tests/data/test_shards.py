@@ -41,6 +41,15 @@ def test_images_come_back_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_paths_are_read_without_the_images(tmp_path: Path) -> None:
+    train = image_files("train", 600)
+    write(tmp_path, train, megabytes=0.3)
+    expected = {item.image_id: item.path for item in train}
+    assert len(list(tmp_path.iterdir())) > 1
+    assert shards.source_paths(tmp_path, "train") == expected
+    assert list(shards.source_paths(tmp_path, "train")) == list(expected)
+
+
 def test_row_groups_are_small_and_number_the_split_through(tmp_path: Path) -> None:
     items = image_files("train", 600)
     write(tmp_path, items, megabytes=0.3)

@@ -29,7 +29,8 @@ def test_losses_are_those_metrics_that_a_worse_model_raises() -> None:
 
 def table(labels: list[int] | np.ndarray, values: list[float] | np.ndarray) -> pd.DataFrame:
     ids = [f"id{number}" for number in range(len(labels))]
-    return predictions.predictions(ids, np.asarray(labels), np.asarray(values, dtype=float))
+    values = np.asarray(values, dtype=float)
+    return predictions.predictions(ids, np.asarray(labels), values, ids)
 
 
 def two_models(

@@ -12,7 +12,8 @@ from deepfake.evaluation import metrics, predictions
 
 def table(labels: list[int] | np.ndarray, values: list[float] | np.ndarray) -> pd.DataFrame:
     ids = [f"id{number}" for number in range(len(labels))]
-    return predictions.predictions(ids, np.asarray(labels), np.asarray(values, dtype=float))
+    values = np.asarray(values, dtype=float)
+    return predictions.predictions(ids, np.asarray(labels), values, ids)
 
 
 # Called fake at 0.5: rows 1, 3, 5: two of three fakes, one of three reals.

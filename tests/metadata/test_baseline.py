@@ -161,6 +161,33 @@ def test_coefficients_name_each_input_of_the_model() -> None:
     assert np.array_equal(found["coefficient"], model.named_steps["model"].coef_[0])
 
 
+def test_collinear_inputs_name_each_other() -> None:
+    table = metadata_table()
+    table["bits_per_pixel"] = table["bytes"] * -8 / 256**2
+    model = baseline.fit(table, PARAMS)
+    names = baseline.coefficients(model)["feature"]
+    found = dict(zip(names, baseline.collinear(model, table), strict=True))
+    assert found["bytes"] == "bits_per_pixel"
+    assert found["bits_per_pixel"] == "bytes"
+    assert found["subsampling_4:2:0"] == "subsampling_4:4:4"  # one is what the other is not
+    assert found["progressive_True"] == ""
+
+
+def test_inputs_without_spread_are_collinear_with_nothing() -> None:
+    table = metadata_table(jpeg_quality=[90.0, np.nan] * 200)
+    model = baseline.fit(table, PARAMS)
+    names = list(baseline.coefficients(model)["feature"])
+    assert baseline.collinear(model, table)[names.index("jpeg_quality")] == ""
+    constant = constant_table()
+    assert baseline.collinear(baseline.fit(constant, PARAMS), constant) == []
+
+
+def test_a_single_input_is_collinear_with_nothing() -> None:
+    table = constant_table().assign(bytes=np.arange(300))
+    model = baseline.fit(table, PARAMS)
+    assert baseline.collinear(model, table) == [""]
+
+
 def test_the_parameters_reach_the_model() -> None:
     few = metadata_table().pipe(lambda t: pd.concat([t[t["label"] == 0], t[t["label"] == 1][:20]]))
     plain = baseline.fit(few, PARAMS)

@@ -1,6 +1,7 @@
 """The whole pipeline by real `dvc`, in a clone; the tests of this file build on each other."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -28,9 +29,10 @@ def runs(clone, **tags):
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
-    experiment = client.get_experiment_by_name("deepfake-pipeline")
+    both = ("deepfake-pipeline", "deepfake-pipeline-stages")
+    ids = [client.get_experiment_by_name(name).experiment_id for name in both]
     wanted = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
-    return client.search_runs([experiment.experiment_id], wanted)
+    return client.search_runs(ids, wanted)
 
 
 def test_every_output_is_there_and_git_sees_only_small_ones(built):
@@ -61,6 +63,7 @@ def test_both_models_are_scored_on_the_same_images(built):
         for table in tables[1:]:
             assert table["image_id"].tolist() == tables[0]["image_id"].tolist()
             assert table["label"].tolist() == tables[0]["label"].tolist()
+            assert table["path"].tolist() == tables[0]["path"].tolist()
 
 
 def test_metrics_are_those_of_the_predictions_written(built):
@@ -79,9 +82,11 @@ def test_report_says_what_it_is_about(built):
     assert "random weights" in report
     assert "test card" in report
     assert "ROC-AUC" in report
-    for line in report.splitlines():
-        if line.startswith("!["):
-            assert (built.path / line.split("](")[1].rstrip(")")).is_file()
+    figures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", report)
+    assert len(figures) == 7
+    for figure in figures:
+        assert (built.path / figure).is_file()
+    assert report.split("\n\n")[1] in " ".join(built.run("python", "-m", "tools.show").split())
 
 
 def test_each_stage_has_its_run_and_a_model_has_one(built):
@@ -92,7 +97,7 @@ def test_each_stage_has_its_run_and_a_model_has_one(built):
     (baseline,) = runs(built, stage="baseline")
     (image,) = runs(built, stage="train, evaluate")
     for run, name in ((baseline, "baseline"), (image, "image")):
-        assert run.info.run_name == name
+        assert run.info.run_name == f"{name} · workspace"
         assert run.data.tags["kind"] == "model"
         assert run.data.tags["experiment"] == "workspace"
         metrics = read(built, f"metrics/{name}.json")
@@ -111,10 +116,10 @@ def test_image_run_has_its_curves_and_a_model_that_scores(built, monkeypatch):
     (image,) = runs(built, stage="train, evaluate")
     client = mlflow.MlflowClient(f"sqlite:///{built.path}/mlflow.db")
     history = pd.read_csv(built.path / "data/training/history.csv")
-    logged = client.get_metric_history(image.info.run_id, "training_valid_roc_auc")
+    logged = client.get_metric_history(image.info.run_id, "while_training_valid_roc_auc")
     assert [point.step for point in logged] == history["epoch"].tolist()
     mlflow.set_tracking_uri(f"sqlite:///{built.path}/mlflow.db")
-    loaded = mlflow.pyfunc.load_model(f"runs:/{image.info.run_id}/model")
+    loaded = mlflow.pyfunc.load_model(f"runs:/{image.info.run_id}/image")
     assert loaded.metadata.signature is not None
     score = loaded.predict(np.zeros((2, 70, 50, 3), dtype="uint8"))
     assert np.asarray(score).shape == (2, 1)
@@ -171,6 +176,8 @@ def test_dvc_shows_metrics_parameters_plots_and_experiments(built):
     page = (built.path / "page" / "index.html").read_text()
     assert "ROC on test" in page
     assert "Precision and recall on test" in page
+    assert "image_scores.png" in page
+    assert "image_roc.png" not in page  # its curve is there already
 
 
 @pytest.mark.parametrize(

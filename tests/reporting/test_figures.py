@@ -1,6 +1,7 @@
 """Figures: PNG files that depend on their tables alone."""
 
 import io
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from PIL import Image
 
 from deepfake.reporting import figures
+from deepfake.reporting.drawing import CLASS_COLORS, COLORS
+
+ROOT = Path(__file__).parent.parent.parent
 
 CURVE = pd.DataFrame({"fpr": [0, 0, 0.3, 1], "tpr": [0, 0.5, 0.9, 1]})
 HISTORY = pd.DataFrame(
@@ -26,31 +30,48 @@ HISTORY = pd.DataFrame(
 )
 
 
-def roc(path: Path) -> None:
-    curves = {"baseline": (CURVE, 0.512), "image": (CURVE, 0.834)}
-    figures.roc(path, curves, "ROC on test, both models")
+BAND = pd.DataFrame({"fpr": [0, 0.5, 1], "low": [0.2, 0.8, 1], "high": [0.6, 1, 1]})
 
 
-def precision_recall(path: Path) -> None:
+def counted(*counts: int) -> np.ndarray:
+    """Counts of (actual, predicted): real real, real fake, fake real, fake fake."""
+    pairs = [(actual, called) for actual in ("real", "fake") for called in ("real", "fake")]
+    rows = np.repeat(np.array(pairs), counts, axis=0)
+    return figures.confusion_counts(pd.DataFrame(rows, columns=["actual", "predicted"]))
+
+
+def roc(path: Path, operating: tuple[float, float] = (0.3, 0.9), low: float = 0.2) -> None:
+    band = BAND.assign(low=[low, 0.8, 1])
+    baseline = figures.RocCurve(CURVE, 0.512, BAND, np.array([0.1, 0.5]))
+    image = figures.RocCurve(CURVE, 0.834, band, np.array(operating))
+    figures.roc(path, {"baseline": baseline, "image": image}, 0.5, 0.95)
+
+
+def precision_recall(path: Path, *counts: int) -> None:
     curve = pd.DataFrame({"recall": [1, 0.5, 0], "precision": [0.5, 0.8, 1]})
-    figures.precision_recall(path, "image", curve, 0.8, 0.5)
+    figures.precision_recall(path, "image", curve, 0.8, counted(*(counts or (8, 2, 3, 7))), 0.5)
 
 
 def confusion(path: Path, counts: tuple[int, int, int, int] = (12345, 3, 400, 9000)) -> None:
-    pairs = [(actual, called) for actual in ("real", "fake") for called in ("real", "fake")]
-    rows = np.repeat(np.array(pairs), counts, axis=0)
-    figures.confusion(path, "image", pd.DataFrame(rows, columns=["actual", "predicted"]))
+    figures.confusion(path, "image", counted(*counts), 0.5)
 
 
-def history(path: Path, table: pd.DataFrame = HISTORY) -> None:
-    figures.history(path, table)
+def scores(path: Path, threshold: float = 0.5) -> None:
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame({"label": [0, 1] * 200, "score": generator.uniform(size=400)})
+    figures.scores(path, "image", table, threshold)
 
 
-def coefficients(path: Path, number: int = 30) -> None:
+def history(path: Path, table: pd.DataFrame = HISTORY, best: int = 2) -> None:
+    figures.history(path, table, best)
+
+
+def coefficients(path: Path, number: int = 30, collinear: str = "") -> None:
     table = pd.DataFrame(
         {
             "feature": [f"feature_{n}" for n in range(number)],
-            "coefficient": [float((-1) ** n * n) for n in range(number)],
+            "coefficient": [float((-1) ** n * n) for n in reversed(range(number))],
+            "collinear_with": [collinear] * number,
         }
     )
     figures.coefficients(path, table)
@@ -59,9 +80,10 @@ def coefficients(path: Path, number: int = 30) -> None:
 SIZES = {
     roc: (624, 552),
     precision_recall: (624, 552),
-    confusion: (528, 480),
-    history: (1008, 456),
-    coefficients: (768, 888),
+    confusion: (624, 504),
+    scores: (624, 504),
+    history: (1008, 480),
+    coefficients: (768, 912),
 }
 each_figure = pytest.mark.parametrize("draw", SIZES, ids=lambda draw: draw.__name__)
 
@@ -71,14 +93,22 @@ def drawn(path: Path, draw: Callable[..., None], *arguments: Any) -> bytes:
     return path.read_bytes()
 
 
-def colours(data: bytes) -> set[str]:
-    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).reshape(-1, 3)
-    return {"#" + bytes(pixel).hex() for pixel in np.unique(pixels, axis=0).astype(np.uint8)}
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[Callable[..., None], bytes]:
+    """Each figure as its function draws it by default."""
+    path = tmp_path_factory.mktemp("plain") / "folder" / "a.png"
+    return {draw: drawn(path, draw) for draw in SIZES}
+
+
+def colours(data: bytes) -> dict[str, int]:
+    """How many pixels have each colour."""
+    found = Image.open(io.BytesIO(data)).convert("RGB").getcolors(1_000_000)
+    return {"#" + bytes(colour).hex(): number for number, colour in found}
 
 
 @each_figure
-def test_it_is_a_png_of_its_size(tmp_path: Path, draw: Callable[[Path], None]) -> None:
-    data = drawn(tmp_path / "folder" / "a.png", draw)
+def test_it_is_a_png_of_its_size(plain: dict, draw: Callable[[Path], None]) -> None:
+    data = plain[draw]
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "PNG"
         assert image.size == SIZES[draw]
@@ -87,22 +117,66 @@ def test_it_is_a_png_of_its_size(tmp_path: Path, draw: Callable[[Path], None]) -
 
 
 @each_figure
-def test_twice_the_same_bytes(tmp_path: Path, draw: Callable[[Path], None]) -> None:
-    assert drawn(tmp_path / "a.png", draw) == drawn(tmp_path / "b.png", draw)
+def test_twice_the_same_bytes(tmp_path: Path, plain: dict, draw: Callable[[Path], None]) -> None:
+    assert drawn(tmp_path / "b.png", draw) == plain[draw]
 
 
-def test_other_values_give_another_image(tmp_path: Path) -> None:
+def test_other_values_give_another_image(tmp_path: Path, plain: dict) -> None:
     path = tmp_path / "a.png"
     changed = HISTORY.assign(valid_roc_auc=[0.5, 0.9, 0.7])
-    assert drawn(path, history) != drawn(path, history, changed)
-    assert drawn(path, history) != drawn(path, history, HISTORY.assign(phase="head"))
-    assert drawn(path, confusion) != drawn(path, confusion, (1, 2, 3, 4))
+    assert plain[history] != drawn(path, history, changed)
+    assert plain[history] != drawn(path, history, HISTORY.assign(phase="head"))
+    assert plain[confusion] != drawn(path, confusion, (1, 2, 3, 4))
     assert drawn(path, coefficients, 3) != drawn(path, coefficients, 4)
 
 
-def test_each_model_has_its_colour(tmp_path: Path) -> None:
-    data = drawn(tmp_path / "a.png", roc)
-    assert {figures.COLORS["baseline"], figures.COLORS["image"]} <= colours(data)
+def test_what_is_marked_is_in_the_image(tmp_path: Path, plain: dict) -> None:
+    path = tmp_path / "a.png"
+    assert plain[roc] != drawn(path, roc, (0.31, 0.9))
+    assert plain[roc] != drawn(path, roc, (0.3, 0.9), 0.1)
+    assert plain[scores] != drawn(path, scores, 0.4)
+    assert plain[precision_recall] != drawn(path, precision_recall, 8, 2, 4, 6)
+    assert drawn(path, coefficients, 3) != drawn(path, coefficients, 3, "feature_1")
+
+
+def test_the_best_epoch_is_marked(tmp_path: Path, plain: dict) -> None:
+    without = colours(drawn(tmp_path / "a.png", history, HISTORY, 9))  # there is no epoch 9
+    assert colours(plain[history])[COLORS["valid"]] > without[COLORS["valid"]] + 50
+
+
+def test_counts_have_both_classes_even_where_nothing_was_predicted_so() -> None:
+    assert counted(5, 0, 2, 0).tolist() == [[5, 0], [2, 0]]
+    assert counted(6, 2, 1, 3).tolist() == [[6, 2], [1, 3]]
+    assert figures.shares(counted(6, 2, 1, 3)).tolist() == [[0.75, 0.25], [0.25, 0.75]]
+    assert figures.shares(counted(5, 0, 0, 0)).tolist() == [[1, 0], [0, 0]]
+
+
+def test_the_best_epoch_is_counted_through_both_phases() -> None:
+    head = {"epochs": 30, "best_epoch": 21}
+    tuned = {"epochs": 5, "best_epoch": 4, "kept": True}
+    assert figures.best_epoch({"head": head, "fine_tune": tuned}) == 34
+    assert figures.best_epoch({"head": head, "fine_tune": {**tuned, "kept": False}}) == 21
+
+
+def test_collinear_features_are_named_once() -> None:
+    table = pd.DataFrame({"feature": ["b", "a", "c"], "collinear_with": ["a", "b", ""]})
+    assert figures._collinear_groups(table) == ["a and b"]
+
+
+def test_the_page_of_dvc_has_the_same_colours() -> None:
+    template = json.loads((ROOT / ".dvc/plots/models.json").read_text())
+    scale = template["encoding"]["color"]["scale"]
+    assert dict(zip(scale["domain"], scale["range"], strict=True)) == {
+        model: COLORS[model] for model in ("baseline", "image")
+    }
+
+
+def test_each_model_has_its_colour(plain: dict) -> None:
+    assert {COLORS["baseline"], COLORS["image"]} <= set(colours(plain[roc]))
+
+
+def test_each_class_has_its_colour_in_bars(plain: dict) -> None:
+    assert set(CLASS_COLORS.values()) <= set(colours(plain[coefficients]))
 
 
 def test_only_the_largest_coefficients_are_drawn(tmp_path: Path) -> None:
@@ -116,12 +190,13 @@ def test_only_the_largest_coefficients_are_drawn(tmp_path: Path) -> None:
 def test_without_coefficients_or_calls_there_is_a_figure_still(tmp_path: Path) -> None:
     drawn(tmp_path / "a.png", coefficients, 0)
     drawn(tmp_path / "b.png", confusion, (5, 0, 0, 0))
-    assert len(list(tmp_path.iterdir())) == 2
+    drawn(tmp_path / "c.png", precision_recall, 5, 0, 2, 0)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_figure_that_fails_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
-        figures.history(tmp_path / "a.png", HISTORY.drop(columns="valid_loss"))
+        figures.history(tmp_path / "a.png", HISTORY.drop(columns="valid_loss"), 2)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,10 +8,7 @@ import yaml
 
 from deepfake.evaluation.comparison import LOSSES, side_by_side
 from deepfake.evaluation.metrics import METRICS
-from deepfake.reporting.report import markdown
-
-BASELINE = {name: 0.5 + number / 1000 for number, name in enumerate(METRICS)}
-IMAGE = {name: 0.9 + number / 1000 for number, name in enumerate(METRICS)}
+from deepfake.reporting.report import BODY, markdown, top
 
 BASELINE = {name: 0.5 + number / 1000 for number, name in enumerate(METRICS)}
 IMAGE = {name: 0.9 + number / 1000 for number, name in enumerate(METRICS)}
@@ -23,7 +20,8 @@ def facts() -> dict[str, Any]:
         for n, split in enumerate(("train", "valid", "test"))
     }
     return {
-        "verdict": "The verdict's sentence.",
+        "sentence": "The verdict's sentence.",
+        "features": ["bytes", "width"],
         "data": {
             "source": {"name": "sample", "version": None, "seed": 7},
             "counts": counts,
@@ -41,6 +39,7 @@ def facts() -> dict[str, Any]:
             "seed": 7,
             "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},
             "train": {"hidden": [128]},
+            "compare": {"bootstrap_samples": 2000, "confidence": 0.9},
             "tracking": {"experiment": "not a matter of results"},
         },
     }
@@ -70,6 +69,30 @@ def test_the_report_calls_the_sample_a_test_card_and_nothing_else() -> None:
     assert "test card" in markdown(**given)
     given["data"]["source"]["name"] = "kaggle"
     assert "test card" not in markdown(**given)
+
+
+def test_the_report_warns_at_its_top() -> None:
+    given = facts()
+    assert "Warning" not in markdown(**given)
+    given["comparison"]["test"]["roc_auc"]["image"] = 1.0
+    given["data"]["source"]["name"] = "folder"
+    above = markdown(**given).split(BODY)[0]
+    assert "\n\n> Warning: The backbone has **random weights**" in above
+    assert "\n\n> Warning: The image model's ROC-AUC of 1.000 on test is **suspicious**" in above
+    sentence, first, second = top(markdown(**given))
+    assert sentence == "The verdict's sentence."
+    assert first.startswith("Warning: The backbone has random weights, and the images")
+    assert second.startswith("Warning: The image model's ROC-AUC")
+
+
+def test_the_report_says_how_the_bands_are_made() -> None:
+    assert "the middle 90% of the curves of 2,000 bootstrap samples" in markdown(**facts())
+
+
+def test_the_report_shows_the_figures_of_both_models() -> None:
+    text = markdown(**facts())
+    for name in ("baseline_scores", "image_scores", "baseline_confusion", "image_confusion"):
+        assert text.count(f"](plots/{name}.png)") == 1
 
 
 def test_the_report_tells_the_data() -> None:
@@ -110,6 +133,7 @@ def test_the_report_has_the_parameters_that_results_depend_on() -> None:
         "seed": 7,
         "data": {"source": "sample", "sample": {"size": 192}},
         "train": {"hidden": [128]},
+        "compare": {"bootstrap_samples": 2000, "confidence": 0.9},
     }
 
 

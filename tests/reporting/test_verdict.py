@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from deepfake.reporting.verdict import of_chance, verdict
+from deepfake.reporting.verdict import of_chance, verdict, warnings
 
 
 def test_the_image_model_is_better() -> None:
@@ -53,3 +53,47 @@ def test_a_baseline_far_above_chance_is_a_warning() -> None:
 
 def test_far_below_chance_is_not_a_little() -> None:
     assert "a little" not in of_chance(0.05, 500, 500)
+
+
+def warned(
+    baseline: float = 0.5, image: float = 0.9, source: str = "sample", weights: str = "random"
+) -> list[str]:
+    return warnings(
+        {"source": {"name": source}},
+        {"weights": weights},
+        {"baseline": baseline, "image": image},
+        ["bytes", "jpeg_quality", "width", "height"],
+    )
+
+
+def test_an_ordinary_result_has_no_warnings() -> None:
+    assert warned() == []
+    assert warned(0.9994, 0.9994) == []
+    assert warned(source="kaggle", weights="imagenet") == []
+
+
+@pytest.mark.parametrize("roc_auc", [0.9995, 1.0])
+def test_a_perfect_baseline_is_suspicious(roc_auc: float) -> None:
+    (text,) = warned(baseline=roc_auc)
+    assert "The metadata baseline's ROC-AUC of 1.000 on test is **suspicious**" in text
+    assert "plots/coefficients.png" in text
+    assert "bytes, jpeg_quality, width)" in text
+
+
+@pytest.mark.parametrize("roc_auc", [0.9995, 1.0])
+def test_a_perfect_image_model_is_suspicious(roc_auc: float) -> None:
+    (text,) = warned(image=roc_auc)
+    assert "The image model's ROC-AUC of 1.000 on test is **suspicious**" in text
+    assert "near_duplicates" in text
+    assert "make inspect" in text
+
+
+@pytest.mark.parametrize("source", ["kaggle", "folder"])
+def test_random_weights_on_photographs_are_warned_of_with_the_command(source: str) -> None:
+    (text,) = warned(source=source)
+    assert "`dvc exp run -S backbone.weights=imagenet`" in text
+    assert "$KERAS_HOME/models" in text
+
+
+def test_warnings_add_up() -> None:
+    assert len(warned(1.0, 1.0, "folder")) == 3

@@ -142,6 +142,27 @@ def test_head_learns_and_keeps_its_best_epoch(train_params, tmp_path):
     assert roc_auc > 0.65
 
 
+def test_epochs_are_one_bar_and_all_of_them_are_reported(train_params, tmp_path, capsys):
+    rows = []
+    train_head(train_params, tmp_path, rows.append)
+    printed = capsys.readouterr()
+    assert [row["epoch"] for row in rows] == list(range(1, 13))
+    assert printed.out == ""
+    last = printed.err.strip().split("\r")[-1]
+    assert last.startswith("head 12/12")
+    assert f"loss {rows[-1]['train_loss']:.3f}/{rows[-1]['valid_loss']:.3f}" in last
+    assert f"ROC-AUC {rows[-1]['train_roc_auc']:.3f}/{rows[-1]['valid_roc_auc']:.3f}" in last
+    assert len(printed.err.strip().split("\r")) <= 3
+
+
+def test_after_early_stopping_nothing_is_left_of_the_bar(train_params, tmp_path, capsys):
+    params = train_params.model_copy(update={"epochs": 200, "patience": 1})
+    _, state = train_head(params, tmp_path)
+    number = len(state.history)
+    assert number < 200
+    assert f"head {number}/{number}" in capsys.readouterr().err
+
+
 def test_linear_head_reaches_the_regularised_optimum(train_params, tmp_path):
     from sklearn.linear_model import LogisticRegression
 
