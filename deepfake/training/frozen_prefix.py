@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deepfake.common.errors import PipelineError
 from deepfake.models import pooling
 
 
@@ -128,7 +129,14 @@ def freeze_before(network: Any, from_layer: str) -> list[Any]:
 
 def _first_trained(network: Any, from_layer: str) -> int:
     names = [layer.name for layer in network.layers]
-    return 0 if from_layer == "all" else names.index(from_layer)
+    if from_layer == "all":
+        return 0
+    if from_layer not in names:
+        raise PipelineError(
+            f"train.fine_tune.from_layer: received {from_layer!r}, which is not among the layers "
+            f"in use, {names[1]} to {names[-1]}"
+        )
+    return names.index(from_layer)
 
 
 def _crossing(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:

@@ -26,8 +26,8 @@ def store(clone):
     return mlflow.MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
 
 
-def search(client, filter_string=""):
-    experiment = client.get_experiment_by_name("deepfake-pipeline")
+def search(client, filter_string="", experiment="deepfake-pipeline"):
+    experiment = client.get_experiment_by_name(experiment)
     return client.search_runs([experiment.experiment_id], filter_string)
 
 
@@ -138,7 +138,8 @@ def test_repro_back_and_forth_makes_the_earlier_row_the_current_one_again(made):
 def test_failed(made):
     made.run("dvc", "exp", "run", "-n", "failed", "-S", "data.limit_per_class=1", fails=True)
     assert current(store(made), "failed") == []
-    (run,) = search(store(made), "tags.experiment = 'failed' and tags.stage = 'ingest'")
+    condition = "tags.experiment = 'failed' and tags.stage = 'ingest'"
+    (run,) = search(store(made), condition, "deepfake-pipeline-stages")
     assert run.info.status == "FAILED"
     made.run("git", "checkout", "-q", ".")
 
