@@ -21,10 +21,12 @@ def weights_warnings(backbone: params.BackboneParams) -> list[str]:
     file = mobilenet_v2.imagenet_file(backbone.alpha)
     if file.exists():
         return []
-    otherwise = {"auto": "uses random weights, which find much less in photographs"}
+    otherwise = "is refused"
+    if backbone.weights == "auto":
+        otherwise = "uses random weights, which find much less in photographs"
     return [
         "ImageNet weights are not in Keras's cache. A run downloads them; where it cannot, it "
-        f"{otherwise.get(backbone.weights, 'is refused')}. To get them first:",
+        f"{otherwise}. To get them first:",
         f"  curl --fail --create-dirs -o {file} {ADDRESS}{file.name}",
     ]
 

@@ -53,7 +53,7 @@ def log_baseline(run: Run, root: Path, settings: Params, *, model_from: str | No
     """
     run.params(_shared(settings) | {"baseline": settings.baseline.model_dump()})
     train = read_metadata(root / paths.METADATA / "train.csv", ["label", *FEATURES])
-    coefficients = pd.read_csv(root / paths.curves("baseline") / "coefficients.csv")
+    coefficients = pd.read_csv(root / paths.COEFFICIENTS)
     used = varying(train)
     run.params({"baseline": {"features": used}})
     run.metrics({"weight": coefficients.set_index("feature")["coefficient"].to_dict()})

@@ -19,7 +19,8 @@ def link(settings: TrackingParams, row: Found, stages: Iterable[str], root: Path
     Args:
         root: the folder with the `dvc.lock` that the row is of.
     """
-    found = {stage: _run_of(settings, row, stage, root) for stage in stages}
+    digests = {stage: _digest(root, stage) for stage in stages}
+    found = {stage: _run_of(settings, row, stage, digests[stage]) for stage in digests}
     runs = {stage: run for stage, run in found.items() if run is not None}
     if not runs:
         return
@@ -34,14 +35,18 @@ def link(settings: TrackingParams, row: Found, stages: Iterable[str], root: Path
     for stage, run in runs.items():
         rows = page.search_address(row.experiment_id, f'tags.run_{stage} = "{run.run_id}"')
         note = {page.NOTE: f"[The rows that come from this run]({rows})."}
-        digest = _digest(root, stage)
+        digest = digests[stage]
         known = {"dvc_lock": digest} if digest else {}
         set_tags(run, {**note, **run.tags, **known, f"row_{row.tags['row']}": row.run_id})
 
 
-def _run_of(settings: TrackingParams, row: Found, stage: str, root: Path) -> Found | None:
-    """The run of a stage that made what the row comes from, where DVC restored it as well."""
-    place, digest = row.tags["repository"], _digest(root, stage)
+def _run_of(settings: TrackingParams, row: Found, stage: str, digest: str | None) -> Found | None:
+    """The run of a stage that made what the row comes from, where DVC restored it as well.
+
+    Args:
+        digest: of the stage's entry in `dvc.lock`, if it is known.
+    """
+    place = row.tags["repository"]
     same = find(settings, stage=stage, repository=place, dvc_lock=digest) if digest else []
     if same:
         return same[0]

@@ -117,17 +117,17 @@ def _search(
         conditions.append(f"attributes.status = '{status}'")
     token = None
     while True:
-        page = client().search_runs(
+        runs = client().search_runs(
             list(experiment_ids),
             " and ".join(conditions),
             order_by=["start_time DESC"],
             page_token=token,
         )
-        for run in page:
+        for run in runs:
             if wanted.items() <= run.data.tags.items():  # also those that no filter can hold
                 info = run.info
                 yield Found(info.run_id, info.experiment_id, info.status, dict(run.data.tags))
-        token = page.token
+        token = runs.token
         if not token:
             return
 
