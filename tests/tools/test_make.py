@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAKE = shutil.which("make")
 SUPPORTED = "This project runs on Python 3.11, 3.12 and 3.13."
+# What `make test` gives its commands.
+OF_OUTER_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON")
 # Says its version; `-m venv --clear FOLDER` makes an empty environment; the rest only succeeds.
 FAKE = """#!/bin/sh
 case "$1 $2" in
@@ -43,7 +45,7 @@ class Project:
 
     def make(self, *arguments: str, fails: bool = False) -> str:
         """Run real `make`; returns what it printed."""
-        clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "PYTHON")}
+        clean = {k: v for k, v in os.environ.items() if k not in OF_OUTER_MAKE}
         done = subprocess.run(
             [str(MAKE), *arguments],
             cwd=self.path,
