@@ -1,6 +1,6 @@
 """Write docs/parameters.md from the schema of `params.yaml`: `make docs`.
 
-Names, descriptions and ranges come from `deepfake/params.py`, defaults from `params.yaml`, and the
+Names, descriptions and ranges come from `deepfake/params/`, defaults from `params.yaml`, and the
 stages that depend on a section from `dvc.yaml`.
 """
 
@@ -23,7 +23,7 @@ _INTRODUCTION = """\
 <!-- Written by `make docs` (tools/parameters.py); do not edit. -->
 
 Every parameter of [params.yaml](../params.yaml), as the schema in
-[deepfake/params.py](../deepfake/params.py) checks it. Change one for an experiment with `-S`:
+[deepfake/params](../deepfake/params) checks it. Change one for an experiment with `-S`:
 
 ```console
 $ dvc exp run --temp -S train.weight_decay=0.1

@@ -30,7 +30,7 @@ def unchanged(computed_clone):
     [
         ("deepfake/tracking/run.py", set()),
         ("deepfake/tracking/experiment_rows.py", set()),
-        ("deepfake/params.py", set()),
+        ("deepfake/params/models.py", set()),
         ("deepfake/common/progress.py", set()),
         ("deepfake/common/errors.py", set()),
         ("deepfake/common/threads.py", set()),

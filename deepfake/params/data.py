@@ -1,0 +1,90 @@
+"""The section `data`: where the images come from, and what `ingest` accepts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from deepfake.params.base import Count, Fraction, Positive, Section, described
+
+
+class SampleParams(Section):
+    train_per_class: Count = described("images of each class in train")
+    valid_per_class: Count = described("images of each class in valid")
+    test_per_class: Count = described("images of each class in test")
+    size: Annotated[int, Field(ge=64, le=1024)] = described(
+        "width and height of an image, in pixels"
+    )
+    strength: Annotated[float, Field(gt=0, le=4)] = described("how visible the manipulations are")
+
+
+class KaggleParams(Section):
+    dataset: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9-]+/[A-Za-z0-9][A-Za-z0-9_-]*(/[1-9][0-9]*)?$")
+    ] = described("owner/slug/version; without a version: the newest")
+
+
+class ArchiveParams(Section):
+    max_files: Count = described("files that a zip may list, and rows that a table may have")
+    max_gigabytes: Positive = described("GB that all files of a zip may have together, unpacked")
+    max_ratio: Annotated[float, Field(ge=1)] = described(
+        "unpacked over packed size above which a file of a zip is refused"
+    )
+
+
+class CsvParams(Section):
+    file: str | None = described("table inside the folder that names images and labels, or null")
+    path_column: str = described(
+        "its column with the path of the image, or its name without suffix"
+    )
+    label_column: str = described("its column with one of the names in `real` and `fake`")
+    split_column: str | None = described("its column with train, valid or test, or null")
+
+
+class FolderParams(Section):
+    path: str = described("directory or zip; a relative path starts at the repository")
+    real: Annotated[list[str], Field(min_length=1)] = described(
+        "names of class folders or CSV labels that mean real, in any case"
+    )
+    fake: Annotated[list[str], Field(min_length=1)] = described(
+        "names of class folders or CSV labels that mean fake, in any case"
+    )
+    csv: CsvParams
+    valid_fraction: Fraction = described("share of valid, where the source has no splits")
+    test_fraction: Fraction = described("share of test, where the source has no splits")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FolderParams":
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
+                "must leave something for train"
+            )
+        both = {name.lower() for name in self.real} & {name.lower() for name in self.fake}
+        if both:
+            raise ValueError(f"names that mean both real and fake: {sorted(both)}")
+        return self
+
+
+class NearDuplicateParams(Section):
+    max_distance: Annotated[int, Field(ge=0, le=15)] = described(
+        "bits of 256 by which the perceptual hashes of two images may differ"
+    )
+    drop_from_train: bool = described(
+        "leave near-duplicates out of train; otherwise they are only reported"
+    )
+
+
+class DataParams(Section):
+    source: Literal["sample", "kaggle", "folder"] = described("where the images come from")
+    limit_per_class: Count | None = described(
+        "images of each class, all splits together; null: all of them"
+    )
+    max_bad_fraction: Fraction = described("share of unusable images above which `ingest` stops")
+    shard_megabytes: Annotated[int, Field(ge=1, le=1024)] = described(
+        "size in MB at which a new Parquet shard begins"
+    )
+    near_duplicates: NearDuplicateParams
+    archive: ArchiveParams
+    sample: SampleParams
+    kaggle: KaggleParams
+    folder: FolderParams

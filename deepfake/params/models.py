@@ -1,0 +1,112 @@
+"""The sections `backbone`, `embed` and `train`: how the image model is made."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from deepfake.common.labels import VIEWS
+from deepfake.params.base import Count, Fraction, Positive, Section, described, distinct
+
+ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+
+
+def _known_width(alpha: float) -> float:
+    if alpha not in ALPHAS:
+        raise ValueError(f"must be one of {', '.join(map(str, ALPHAS))}")
+    return alpha
+
+
+def _known_view(view: str) -> str:
+    if view not in VIEWS:
+        raise ValueError(f"must be one of {', '.join(VIEWS)}")
+    return view
+
+
+class BackboneParams(Section):
+    weights: Literal["auto", "imagenet", "random"] = described(
+        "auto: ImageNet where they are available, else random"
+    )
+    alpha: Annotated[float, AfterValidator(_known_width)] = described(
+        f"width of MobileNetV2, one of {', '.join(map(str, ALPHAS))}"
+    )
+    image_size: Annotated[int, Field(ge=32, le=1024)] = described(
+        "side in pixels of the square that images are resized to"
+    )
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = described(
+        "arithmetic of `embed` and of fine-tuning; auto: mixed_float16 on a capable GPU, else "
+        "float32"
+    )
+
+
+class EmbedParams(Section):
+    layers: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] = described(
+        "layers of MobileNetV2 whose activations are described, by Keras's names: Conv1_relu, "
+        "block_1_expand_relu to block_16_project_BN, out_relu and those between"
+    )
+    statistics: Annotated[
+        list[Literal["mean", "std"]], Field(min_length=1), AfterValidator(distinct)
+    ] = described("statistics over the positions of the image")
+    scales: Annotated[
+        list[Annotated[float, Field(ge=0.1, le=1)]],
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = described("sizes, as fractions of `image_size`, at which the network sees the image")
+    views: Annotated[
+        list[Annotated[str, AfterValidator(_known_view)]],
+        Field(min_length=1),
+        AfterValidator(distinct),
+    ] = described(
+        f"symmetries in which the network sees the image: {', '.join(VIEWS)}; a score is the "
+        "average over them"
+    )
+    engine: Literal["auto", "openvino", "tensorflow"] = described(
+        "auto: TensorFlow if there is a GPU, else OpenVINO"
+    )
+    batch_size: Count = described("images per batch with TensorFlow (OpenVINO takes one at a time)")
+
+
+class AugmentParams(Section):
+    flip: bool = described("mirror half of the images")
+    rotation: Annotated[float, Field(ge=0, le=180)] = described(
+        "largest rotation in degrees, in either direction"
+    )
+    zoom: Annotated[float, Field(ge=0, lt=1)] = described(
+        "most that an image is enlarged or shrunk, as a fraction of its size"
+    )
+    shift: Annotated[float, Field(ge=0, lt=1)] = described(
+        "most that an image is shifted, as a fraction of its side, either way"
+    )
+    contrast: Annotated[float, Field(ge=0, lt=1)] = described(
+        "most that contrast is raised or lowered, as a fraction"
+    )
+    jpeg: Fraction = described(
+        "share of images that are compressed again, at JPEG quality 50 to 95"
+    )
+
+
+class FineTuneParams(Section):
+    epochs: Annotated[int, Field(ge=0)] = described(
+        "most epochs of fine-tuning; 0: the backbone stays frozen"
+    )
+    from_layer: str = described("first layer of MobileNetV2 that is trained; all: every layer")
+    learning_rate: Positive = described("learning rate of Adam")
+    batch_size: Count = described("images per step")
+    patience: Count = described("epochs without a better validation ROC-AUC before stopping")
+    augment: AugmentParams
+
+
+class TrainParams(Section):
+    hidden: list[Count] = described("units of each hidden layer of the head")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = described(
+        "share of units left out after each hidden layer"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = described("L2 penalty on the weights of the head")
+    learning_rate: Positive = described("learning rate of Adam")
+    schedule: Literal["constant", "cosine"] = described("learning rate over the epochs")
+    batch_size: Count = described("rows of embeddings per step")
+    epochs: Count = described("largest number of epochs")
+    patience: Count = described("epochs without a better validation ROC-AUC before stopping")
+    class_weight: Literal["none", "balanced"] = described(
+        "balanced: weight the loss so that both classes count the same"
+    )
+    fine_tune: FineTuneParams
