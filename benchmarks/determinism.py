@@ -42,7 +42,7 @@ def seconds_per_step(deterministic: bool) -> float:
     )
     frozen = FrozenLayers(parts.frozen)
     step = fine_tuning.training_step(
-        parts, head, optimizer, variables, np.ones(2, "f"), settings.train.weight_decay
+        parts, head, optimizer, variables, np.ones(2, "f"), settings.train.penalty or 0.0
     )
     rng = np.random.default_rng(0)
     images = list(rng.integers(0, 256, (BATCH, SIZE, SIZE, 3), dtype="uint8"))

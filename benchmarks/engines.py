@@ -8,7 +8,7 @@ and scored on them. Writes `benchmarks/engines.json` and the table in docs/speed
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from deepfake.params import Params
 from deepfake.training import head_training
 
 RESULTS, PAGE = Path("benchmarks/engines.json"), Path("docs/speed.md")
-MODELS = {"the peer's features": LAST_LAYER, "statistics of 8 layers": []}
+MODELS = {"the peer's features": LAST_LAYER, "covariances of 6 layers": []}
 REFERENCE = "TensorFlow float32"
 Features = dict[str, np.ndarray]  # by split
 
@@ -51,7 +51,12 @@ def extractors(settings: Params, work: Path) -> Iterator[tuple[str, embed.Extrac
 
 
 def worth(
-    found: Features, reference: Features, labels: Features, settings: Params, seeds: int
+    found: Features,
+    reference: Features,
+    labels: Features,
+    settings: Params,
+    channels: Sequence[int],
+    seeds: int,
 ) -> dict[str, Any]:
     """`cosine`, the least of an image, and the ROC-AUC of `valid` and `test`, the mean over heads
     trained with different seeds."""
@@ -62,12 +67,27 @@ def worth(
     reached: dict[str, list[float]] = {"valid": [], "test": []}
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as work:
-            head, _ = head_training.train_head(
-                train, valid, settings.train, seed=seed, work=Path(work), on_epoch=lambda row: None
+            trained = head_training.train_head(
+                train,
+                valid,
+                settings.train,
+                channels=channels if settings.embed.pooling == "covariance" else (),
+                seed=seed,
+                work=Path(work),
+                on_epoch=lambda row: None,
             )
         for split, values in reached.items():
-            values.append(roc_auc(labels[split], head.scores(found[split])))
+            values.append(roc_auc(labels[split], trained.head.scores(found[split])))
     return {"cosine": cosine, **{split: float(np.mean(v)) for split, v in reached.items()}}
+
+
+def _channels(settings: Params) -> list[int]:
+    """Of each block of features."""
+    network, chosen = settings.backbone, settings.embed
+    layers = [
+        mobilenet_v2.shape(name, network.alpha, network.image_size)[1] for name in chosen.layers
+    ]
+    return layers * len(chosen.scales)
 
 
 def table(models: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -105,7 +125,8 @@ def main() -> None:
             for name, extract in extractors(settings, Path(folder)):
                 found = {s: np.stack([*extract(shards.image_files(packed, s))]) for s in SPLITS}
                 reference = found if reference is None else reference
-                row = worth(found, reference, labels, settings, chosen.seeds)
+                channels = _channels(settings)
+                row = worth(found, reference, labels, settings, channels, chosen.seeds)
                 models[model][name] = row
                 print(f"{model}, {name}: {row}", flush=True)
     facts = {"machine": harness.machine(), "weights": chosen.weights, "seeds": chosen.seeds}

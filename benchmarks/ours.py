@@ -125,6 +125,7 @@ def fine_tune(images: Path, settings: params.Params, work: Path) -> dict[str, An
         statistics=chosen.statistics,
         scales=chosen.scales,
         class_weight=np.ones(2, "float32"),
+        weight_decay=settings.train.penalty or 0.0,
         image_size=network.image_size,
         views=chosen.views,
         precision=hardware.precision,

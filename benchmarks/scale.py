@@ -42,7 +42,7 @@ MAX_BYTES, MAX_GROWTH, MAX_SECONDS = 3_000_000_000, 1.15, 2.0
 NOTHING_REPETITIONS = 3
 NARROW = [
     "backbone.weights=random", "backbone.alpha=0.35", "backbone.image_size=32",
-    "embed.layers=[block_3_expand_relu]", "embed.statistics=[mean]", "embed.views=[original]",
+    "embed.layers=[block_3_expand_relu]", "embed.pooling=average", "embed.views=[original]",
     "embed.batch_size=64", "train.epochs=2",
 ]  # fmt: skip
 WIDE_EPOCHS = 2
@@ -96,7 +96,8 @@ def wide(scale: Scale) -> Result:
     width = _width(scale.clone / "params.yaml")
     for split in SPLITS:
         labels = embeddings.Embeddings.open(folder, split).labels
-        _noise(folder / f"{split}.npy", labels, len(chosen.views), width)
+        dtype = embeddings.DTYPES[split]
+        _noise(folder / f"{split}.npy", labels, len(chosen.views), width, dtype)
     facts = read_json(folder / "features.json")
     write_json(folder / "features.json", facts | {"dimensions": width, "views": chosen.views})
     environment = verify.environment()
@@ -146,19 +147,19 @@ def _width(path: Path) -> int:
     return int(found.output_shape[-1])
 
 
-def _noise(path: Path, labels: np.ndarray, views: int, width: int) -> None:
-    """Float32 noise (n, views, width), a block of it repeated, fakes with a shifted first tenth."""
-    block = np.random.default_rng(0).normal(size=(256, views, width)).astype("<f4")
+def _noise(path: Path, labels: np.ndarray, views: int, width: int, dtype: np.dtype[Any]) -> None:
+    """Noise (n, views, width), a block of it repeated, fakes with a shifted first tenth."""
+    block = np.random.default_rng(0).normal(size=(256, views, width)).astype("f4")
     path.unlink()  # DVC's cache has a link to it
     with open(path, "wb") as file:
-        header = {"descr": "<f4", "fortran_order": False}
+        header = {"descr": dtype.str, "fortran_order": False}
         header |= {"shape": (len(labels), views, width)}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(labels), len(block)):
             part = labels[start : start + len(block)]
             rows = block[: len(part)].copy()
             rows[:, :, : width // 10] += 0.1 * part[:, None, None].astype("f4")
-            file.write(rows.tobytes())
+            file.write(rows.astype(dtype).tobytes())
 
 
 def _stages(scale: Scale, used: dict[str, processes.Usage]) -> Result:

@@ -49,7 +49,9 @@ def _write_features(network: Any, settings: params.Params) -> dict[str, Any]:
     dimensions = features.output_shape[-1]
     template = image_model.template(features, dimensions, chosen.views, size)
     image_model.save(template, paths.MODEL_TEMPLATE)
-    return {"dimensions": dimensions, "engine_agreement": agreement}
+    trunk = features.get_layer("mobilenet_v2")
+    channels = [output.shape[-1] for output in trunk.outputs] * len(chosen.scales)
+    return {"dimensions": dimensions, "channels": channels, "engine_agreement": agreement}
 
 
 def _note(wanted: str, weights: str) -> str:

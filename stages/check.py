@@ -22,6 +22,9 @@ def main() -> None:
     settings = params.load()
     tuning = settings.train.fine_tune
     mobilenet_v2.check_layers(settings.embed.layers, tuning.from_layer, tuned=tuning.epochs > 0)
+    if settings.embed.pooling == "covariance":
+        sizes = [round(scale * settings.backbone.image_size) for scale in settings.embed.scales]
+        mobilenet_v2.check_positions(settings.embed.layers, settings.backbone.alpha, sizes)
     if settings.data.source == "folder" and settings.data.model_dump() != _ingested():
         with open_source(settings.data, settings.seed) as source:
             source.offer()

@@ -24,7 +24,8 @@ def main() -> None:
             "alpha": network.alpha,
             "image_size": network.image_size,
             "layers": chosen.layers,
-            "statistics": chosen.statistics,
+            "pooling": chosen.pooling,
+            "channels": backbone["channels"],
             "scales": chosen.scales,
             "engine": hardware.engine,
             "precision": hardware.precision,
@@ -37,6 +38,8 @@ def main() -> None:
                 paths.EMBEDDINGS,
                 extract,
                 describe=description,
+                augment=chosen.augment,
+                seed=settings.seed,
                 batch_size=chosen.batch_size,
                 work=work,
             )

@@ -30,7 +30,8 @@ def main() -> None:
         history: list[loop.Row] = []
 
         def on_epoch(row: loop.Row) -> None:
-            row = {**row, "epoch": len(history) + 1}
+            before = [one["epoch"] for one in history if one["phase"] != row["phase"]]
+            row = {**row, "epoch": max(before, default=0) + row["epoch"]}
             history.append(row)
             experiment_rows.log_epoch(run, row)
 
@@ -49,15 +50,15 @@ def main() -> None:
         table = pd.DataFrame(history, columns=list(loop.HISTORY_COLUMNS))
         write_table(paths.HISTORY, table)
         experiment_rows.log_training(run, Path(), settings, epochs=False)
-    print(f"{_line(summary)} Every epoch is in {paths.HISTORY}.")
+    print(f"{_line(summary, chosen.linear)} The history is in {paths.HISTORY}.")
 
 
 def _start(settings: params.Params) -> Hardware:
-    """Start TensorFlow if it is needed: a linear head on embeddings is trained in NumPy."""
+    """Start TensorFlow if it is needed: a linear head on embeddings is solved without it."""
     if settings.train.fine_tune.epochs:
         return tensorflow_setup.start(seed=settings.seed, precision=settings.backbone.precision)
-    if settings.train.hidden:  # Keras writes the model
-        tensorflow_setup.start(seed=settings.seed, precision="float32")
+    if not settings.train.linear:
+        return tensorflow_setup.start(seed=settings.seed, precision="float32")
     return Hardware("CPU", cores(), "float32", "numpy")
 
 
@@ -66,18 +67,28 @@ def _train(settings: params.Params, precision: str, work: Path, on_epoch: Any) -
     chosen = settings.train
     train = embeddings.Embeddings.open(paths.EMBEDDINGS, "train")
     valid = embeddings.Embeddings.open(paths.EMBEDDINGS, "valid")
-    head, first = head_training.train_head(
-        train, valid, chosen, seed=settings.seed, work=work, on_epoch=on_epoch
+    described = embeddings.description(paths.EMBEDDINGS)
+    first = head_training.train_head(
+        train,
+        valid,
+        chosen,
+        channels=described["channels"] if described["pooling"] == "covariance" else (),
+        seed=settings.seed,
+        work=work,
+        on_epoch=on_epoch,
     )
-    second = loop.State([], [], first.best_roc_auc, 0)
+    if first.penalties is not None:
+        write_table(paths.PENALTIES, first.penalties)
+    second = loop.State([], [], first.state.best_roc_auc, 0)
     if chosen.fine_tune.epochs:
         weights = loop.balanced(train.labels, chosen.class_weight)
-        second = _fine_tune(settings, precision, head, second, weights, work, on_epoch)
-    elif chosen.hidden:
-        _save(settings, _features(settings, "float32"), _keras_head(settings, head))
+        second = _fine_tune(settings, precision, first, second, weights, work, on_epoch)
+    elif chosen.linear:
+        keras_archive.write_with_head(paths.MODEL_TEMPLATE, paths.IMAGE_MODEL, first.head)
     else:
-        keras_archive.write_with_head(paths.MODEL_TEMPLATE, paths.IMAGE_MODEL, head)
-    summary = {"head": _summary(first), "fine_tune": _summary(second)}
+        _save(settings, _features(settings, "float32"), first.head)
+    summary = {"head": _summary(first.state), "fine_tune": _summary(second)}
+    summary["head"]["weight_decay"] = first.weight_decay
     summary["fine_tune"]["kept"] = second.best_epoch > 0
     return summary
 
@@ -85,7 +96,7 @@ def _train(settings: params.Params, precision: str, work: Path, on_epoch: Any) -
 def _fine_tune(
     settings: params.Params,
     precision: str,
-    trained_head: Head,
+    trained: head_training.Trained,
     start: loop.State,
     class_weight: Any,
     work: Path,
@@ -93,16 +104,17 @@ def _fine_tune(
 ) -> loop.State:
     """Train in the precision chosen; save in float32, which every machine computes."""
     features = _features(settings, "float32")
-    trained = features if precision == "float32" else _features(settings, precision)
-    head = _keras_head(settings, trained_head)
+    tuned = features if precision == "float32" else _features(settings, precision)
+    head = trained.as_keras(settings.train.dropout)
     state = fine_tuning.fine_tune(
         paths.IMAGES,
-        trained,
+        tuned,
         head,
         settings.train,
         statistics=settings.embed.statistics,
         scales=settings.embed.scales,
         class_weight=class_weight,
+        weight_decay=trained.weight_decay,
         image_size=settings.backbone.image_size,
         views=settings.embed.views,
         precision=precision,
@@ -112,8 +124,8 @@ def _fine_tune(
         cache_megabytes=settings.execution.cache_megabytes,
         on_epoch=on_epoch,
     )
-    features.set_weights(trained.get_weights())
-    _save(settings, features, head)
+    features.set_weights(tuned.get_weights())
+    _save(settings, features, trained.with_weights(head).head)
     return state
 
 
@@ -123,31 +135,32 @@ def _features(settings: params.Params, precision: str) -> Any:
     )
 
 
-def _keras_head(settings: params.Params, head: Head) -> Any:
-    return image_model.keras_head(head, settings.train.dropout)
-
-
-def _save(settings: params.Params, features: Any, head: Any) -> None:
-    views, size = settings.embed.views, settings.backbone.image_size
-    image_model.save(image_model.assemble(features, head, views, size), paths.IMAGE_MODEL)
+def _save(settings: params.Params, features: Any, head: Head) -> None:
+    model = image_model.assemble(
+        features,
+        image_model.keras_head(head, settings.train.dropout),
+        settings.embed.views,
+        settings.backbone.image_size,
+    )
+    image_model.save(model, paths.IMAGE_MODEL)
 
 
 def _summary(state: loop.State) -> dict[str, Any]:
     return {
-        "epochs": len(state.history),
+        "epochs": state.history[-1]["epoch"] if state.history else 0,
         "best_epoch": state.best_epoch,
         "valid_roc_auc": state.best_roc_auc,
     }
 
 
-def _line(summary: dict[str, Any]) -> str:
+def _line(summary: dict[str, Any], linear: bool) -> str:
     """What training came to: the best epoch of the phase whose weights are kept."""
     phase = "fine_tune" if summary["fine_tune"]["kept"] else "head"
     best = summary[phase]
-    return (
-        f"train: best after epoch {best['best_epoch']} of {best['epochs']} of {phase}, "
-        f"validation ROC-AUC {best['valid_roc_auc']:.4f}."
-    )
+    where = f"best after epoch {best['best_epoch']} of {best['epochs']} of {phase}"
+    if linear and phase == "head":
+        where = f"head solved in {best['epochs']} iterations under penalty {best['weight_decay']:g}"
+    return f"train: {where}, validation ROC-AUC {best['valid_roc_auc']:.4f}."
 
 
 if __name__ == "__main__":

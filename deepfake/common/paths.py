@@ -27,6 +27,7 @@ COEFFICIENTS = Path("data/curves/baseline/coefficients.csv")
 TRAINING = Path("data/training")
 TRAINING_SUMMARY = TRAINING / "summary.json"
 HISTORY = TRAINING / "history.csv"
+PENALTIES = TRAINING / "penalties.csv"  # of cross-validation, where it chose the penalty
 
 COMPARISON = Path("metrics/comparison.json")
 FIGURES = Path("plots")

@@ -1,7 +1,8 @@
 """Embeddings: the feature statistics of every image and view, computed once.
 
-On disk, for each split, `{split}.npy` (images, views, d) float32 and `{split}.csv` with
-`image_id` and `label` in the same order; `features.json` says what they are.
+On disk, for each split, `{split}.npy` (images, views, d) of type `DTYPES[split]`, and `{split}.csv`
+with `image_id` and `label` in the same order; `features.json` says what they are. `train` also has
+the views of altered versions of each image, behind its own, if `embed.augment` asks for them.
 """
 
 import csv
@@ -16,13 +17,21 @@ from deepfake.common.errors import PipelineError
 from deepfake.common.files import read_json
 from deepfake.data.array_file import ArrayFile
 
-BLOCK_BYTES = 128_000_000  # embeddings kept in memory at a time
-PART_BYTES = 8_000_000  # embeddings computed with at a time
+# Half precision costs nothing that can be measured in learning (docs/results.md) and halves the
+# largest file. What is scored is kept as it was computed.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "train": np.dtype("<f2"),
+    "valid": np.dtype("<f4"),
+    "test": np.dtype("<f4"),
+}
+
+BLOCK_BYTES = 512_000_000  # embeddings kept in memory at a time, as float32
+PART_BYTES = 8_000_000  # embeddings computed with at a time, as float32
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One split's embeddings: `labels` (n,) int8, `features` (n, views, d) float32."""
+    """One split's embeddings: `labels` (n,) int8, `features` (n, views, d)."""
 
     labels: np.ndarray
     features: np.ndarray | ArrayFile
@@ -66,10 +75,10 @@ def blocks(features: np.ndarray | ArrayFile) -> list[slice]:
 
 
 def parts(features: np.ndarray | ArrayFile, rows: slice | None = None) -> Iterator[np.ndarray]:
-    """Read (n, views, d), or these rows of it, in parts (m, d) of at most `PART_BYTES`, so that
-    intermediate results stay small."""
+    """Read (n, views, d), or these rows of it, in float32 parts (m, d) of at most `PART_BYTES`, so
+    that intermediate results stay small."""
     for part in _slices(features, rows or slice(0, len(features)), PART_BYTES):
-        yield features[part].reshape(-1, features.shape[-1])
+        yield features[part].reshape(-1, features.shape[-1]).astype("float32", copy=False)
 
 
 def _slices(features: np.ndarray | ArrayFile, rows: slice, size: int) -> list[slice]:

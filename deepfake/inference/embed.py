@@ -12,7 +12,9 @@ from deepfake.common import progress
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing, write_json
 from deepfake.common.labels import SPLITS
-from deepfake.data import shards
+from deepfake.data import embeddings, shards
+from deepfake.inference.draws import with_draws
+from deepfake.params import DrawParams
 
 # From images to the features (views, d) float32 of each, in the same order.
 Extract = Callable[[Iterator[shards.ImageFile]], Iterator[np.ndarray]]
@@ -24,6 +26,8 @@ def compute(
     extract: Extract,
     *,
     describe: dict[str, Any],
+    augment: DrawParams,
+    seed: int,
     batch_size: int,
     work: Path,
 ) -> None:
@@ -34,13 +38,16 @@ def compute(
         directory: the folder of embeddings; see `data.embeddings`.
         extract: computes the features.
         describe: what the embeddings are, with `views` and `dimensions`; becomes `features.json`.
+        augment: which altered versions of the training images are embedded as well.
+        seed: of what is drawn for them.
         batch_size: images that `extract` computes together.
         work: a folder in which a killed run left what it had computed. Whole batches in it are
             not computed again.
     """
     directory = Path(directory)
     for split in SPLITS:
-        _embed_split(images, directory, split, extract, describe, batch_size, work)
+        draws = augment if split == "train" else augment.model_copy(update={"draws": 0})
+        _embed_split(images, directory, split, extract, describe, draws, seed, batch_size, work)
     write_json(directory / "features.json", describe)
 
 
@@ -50,29 +57,53 @@ def _embed_split(
     split: str,
     extract: Extract,
     describe: dict[str, Any],
+    draws: DrawParams,
+    seed: int,
     batch_size: int,
     work: Path,
 ) -> None:
-    shape = (shards.count(images, split), len(describe["views"]), describe["dimensions"])
+    versions = 1 + draws.draws
+    views = versions * len(describe["views"])
+    shape = (shards.count(images, split), views, describe["dimensions"])
+    dtype, unfinished = embeddings.DTYPES[split], work / f"{split}.rows"
     index: list[tuple[str, int]] = []
-    with open(work / f"{split}.f32", "ab") as file:
-        done = _whole_batches(file, shape, batch_size)
+    with open(unfinished, "ab") as file:
+        done = _whole_batches(file, shape, dtype, batch_size)
         image_files = islice(_indexed(shards.image_files(images, split), index), done, None)
+        found = extract(with_draws(image_files, draws, seed))
         with progress.bar(shape[0], f"embed {split}", "images", start=done) as shown:
-            for row in extract(image_files):
-                if not np.isfinite(row).all():
-                    raise PipelineError(
-                        "the backbone gave features that are not finite; its precision is "
-                        "probably too low: set backbone.precision to float32"
-                    )
-                file.write(row.astype("<f4", copy=False).tobytes())
+            # The versions of an image come one after the other.
+            for rows in shards.batches(found, versions):
+                file.write(_stored(np.concatenate(rows), dtype).tobytes())
                 shown.update(1)
-    _write_npy(directory / f"{split}.npy", work / f"{split}.f32", shape)
+    _write_npy(directory / f"{split}.npy", unfinished, shape, dtype)
     with (
         replacing(directory / f"{split}.csv") as partial,
         open(partial, "w", encoding="utf-8", newline="") as table,
     ):
         csv.writer(table, lineterminator="\n").writerows([("image_id", "label"), *index])
+
+
+def _stored(features: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Features as they are kept on disk.
+
+    Raises:
+        PipelineError: a feature is not finite, or too large for `dtype`.
+    """
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused next
+        stored = features.astype(dtype, copy=False)
+    if not np.isfinite(features).all():
+        raise PipelineError(
+            "the backbone gave features that are not finite; its precision is probably too low: "
+            "set backbone.precision to float32"
+        )
+    if not np.isfinite(stored).all():
+        raise PipelineError(
+            f"embed: a feature of {np.abs(features).max():.3g} is more than {dtype.name} holds; "
+            "embed.pooling: covariance is meant for the linear bottlenecks, such as "
+            "block_6_project_BN and block_8_add: see embed.layers"
+        )
+    return np.asarray(stored)
 
 
 def _indexed(
@@ -84,9 +115,11 @@ def _indexed(
         yield image_file
 
 
-def _whole_batches(file: Any, shape: tuple[int, int, int], batch_size: int) -> int:
+def _whole_batches(
+    file: Any, shape: tuple[int, int, int], dtype: np.dtype[Any], batch_size: int
+) -> int:
     """Cut an interrupted file back to whole batches; return the number of images that it holds."""
-    row = shape[1] * shape[2] * 4
+    row = shape[1] * shape[2] * dtype.itemsize
     done = file.tell() // row
     if done < shape[0]:
         done -= done % batch_size
@@ -94,10 +127,10 @@ def _whole_batches(file: Any, shape: tuple[int, int, int], batch_size: int) -> i
     return int(done)
 
 
-def _write_npy(path: Path, raw: Path, shape: tuple[int, int, int]) -> None:
-    """Write the raw float32 values of `raw` as a `.npy` file."""
+def _write_npy(path: Path, raw: Path, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
+    """Write the raw values of `raw` as a `.npy` file."""
     with replacing(path) as partial, open(partial, "wb") as target:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(target, header)
         with open(raw, "rb") as source:
             while piece := source.read(1 << 24):

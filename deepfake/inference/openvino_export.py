@@ -8,7 +8,7 @@ import numpy as np
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing
-from deepfake.data.images import resized
+from deepfake.data.textures import textures
 from deepfake.inference.openvino_engine import Network
 
 CHECKED = 4  # random textures on which the engines are compared
@@ -65,8 +65,7 @@ def agreement(features: Any, path: Path, seed: int) -> dict[str, float]:
         PipelineError: the cosine is below `LEAST_COSINE`.
     """
     size = 128
-    coarse = np.random.default_rng(seed).uniform(0, 255, (CHECKED, 16, 16, 3)).astype("float32")
-    pixels = np.stack([resized(texture, size) for texture in coarse])
+    pixels = textures(CHECKED, size, seed)
     expected = np.asarray(features(pixels, training=False))
     network = Network(path, [size])
     found = np.concatenate([network([texture]) for texture in pixels])

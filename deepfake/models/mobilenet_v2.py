@@ -12,7 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepfake.common.errors import PipelineError
+from deepfake.data.textures import textures
 
 DOWNLOAD_TIMEOUT = 20.0
 # Keras's names of the layers of a block, in order. Not every block has all of them.
@@ -22,6 +25,8 @@ _BLOCK = (
 )  # fmt: skip
 _HALVING = (1, 3, 6, 13)  # blocks of stride 2: they pad, and have nothing to add
 _WIDENING = (10, 16)  # blocks of stride 1 with more channels out than in: they cannot add
+# Channels out of block 0 (expanded_conv) to 16, at width 1.
+_CHANNELS = (16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320)
 
 
 def layer_names() -> list[str]:
@@ -67,6 +72,62 @@ def check_layers(described: Sequence[str], first_trained: str, *, tuned: bool) -
             f"train.fine_tune.from_layer: received {first_trained!r}, but the last layer in use is "
             f"{last!r} (embed.layers), so that nothing would be trained"
         )
+
+
+def shape(name: str, alpha: float, image_size: int) -> tuple[int, int]:
+    """Positions and channels of a layer's activations, without starting TensorFlow.
+
+    Args:
+        name: of the layer.
+        alpha: width.
+        image_size: pixels.
+    """
+    if name in ("Conv_1", "Conv_1_bn", "out_relu"):
+        return _positions(image_size, 5), _rounded(1280 * max(1.0, alpha))
+    if "Conv1" in name:
+        return _positions(image_size, 1), _rounded(32 * alpha)
+    block = 0 if name.startswith("expanded_conv") else int(name.split("_")[1])
+    part = name.removeprefix("expanded_conv_").removeprefix(f"block_{block}_")
+    halved = 1 + sum(number <= block for number in _HALVING)
+    if block in _HALVING and part.startswith(("expand", "pad")):
+        halved -= 1  # the depthwise convolution halves
+    if part.startswith("project") or part == "add":
+        return _positions(image_size, halved), _rounded(_CHANNELS[block] * alpha)
+    if block == 0:
+        return _positions(image_size, halved), _rounded(32 * alpha)
+    return _positions(image_size, halved), 6 * _rounded(_CHANNELS[block - 1] * alpha)
+
+
+def _positions(image_size: int, halved: int) -> int:
+    side = image_size
+    for _ in range(halved):
+        side = (side + 1) // 2
+    return side * side
+
+
+def _rounded(channels: float) -> int:
+    """Channels as Keras rounds them: to a multiple of 8, and not down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def check_positions(layers: Sequence[str], alpha: float, sizes: Sequence[int]) -> None:
+    """Check that a covariance can be taken of each layer, at each of these sizes in pixels.
+
+    Raises:
+        PipelineError: an image has fewer positions in a layer than the layer has channels, so that
+            the covariance has no full rank.
+    """
+    for size in sizes:
+        for name in layers:
+            positions, channels = shape(name, alpha, size)
+            if positions < channels:
+                raise PipelineError(
+                    f"embed.pooling: covariance: at {size} pixels {name} has {positions} "
+                    f"positions and {channels} channels; it needs as many positions as channels. "
+                    "Raise backbone.image_size (or embed.scales), leave the layer out of "
+                    "embed.layers, or use embed.pooling: mean_std"
+                )
 
 
 def imagenet_file(alpha: float) -> Path:
@@ -140,7 +201,32 @@ def _random(alpha: float) -> Any:
         if isinstance(item, keras.layers.DepthwiseConv2D) or item.name == "Conv1":
             (kernel,) = item.get_weights()
             item.set_weights([kernel - kernel.mean(axis=(0, 1), keepdims=True)])
+    _standardise(model)
     return model
+
+
+def _standardise(model: Any) -> None:
+    """Give every batch-norm layer the mean and variance of its input on random textures.
+
+    Without it, activations fade from layer to layer until half precision cannot hold them. The
+    numbers are rounded, so that processors that compute a little differently agree.
+    """
+    import keras
+
+    norms = [m for m in model.layers if isinstance(m, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.trainable, norm.momentum = True, 0.0  # takes the batch's numbers as they are
+    model(textures(4, 128, 0) / 127.5 - 1, training=True)
+    for norm in norms:
+        norm.trainable, norm.momentum = False, 0.99
+        gamma, beta, mean, variance = norm.get_weights()
+        norm.set_weights([gamma, beta, _coarse(mean), _coarse(variance)])
+
+
+def _coarse(values: np.ndarray) -> np.ndarray:
+    """`values` with 8 bits of precision."""
+    mantissa, exponent = np.frexp(values)
+    return np.asarray(np.ldexp(np.rint(mantissa * 256) / 256, exponent).astype("float32"))
 
 
 def _without_imagenet(weights: str, alpha: float, error: Exception) -> tuple[Any, str]:

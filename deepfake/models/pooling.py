@@ -1,8 +1,10 @@
-"""Mean and standard deviation of the backbone's activations over the positions of an image."""
+"""Statistics of the backbone's activations over the positions of an image."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from deepfake.models.mobilenet_v2 import load
 from deepfake.params import BackboneParams, EmbedParams
@@ -52,9 +54,9 @@ def features(
     a scale, the image is resized to `scale * image_size`. Without `image_size`, images may have
     any size, and there is one scale.
 
-    `mean` and `std` are over the image's positions, computed in float32 (global texture
-    statistics, in the spirit of Gram-Net, Liu et al. 2020, arXiv 2002.00133). Only what lies
-    before the deepest layer named is computed; batch-norm is in inference mode always.
+    The statistics are over the image's positions, computed in float32 (global texture statistics,
+    in the spirit of Gram-Net, Liu et al. 2020, arXiv 2002.00133). Only what lies before the deepest
+    layer named is computed; batch-norm is in inference mode always.
 
     Raises:
         PipelineError: the network has no layer of that name.
@@ -80,11 +82,29 @@ def features(
 
 
 def statistic(name: str, activations: Any) -> Any:
-    """`mean` or `std` over the positions of activations (batch, h, w, c), float32 (batch, c)."""
-    from keras import ops
+    """A statistic of activations (batch, h, w, c), float32 (batch, `width(name, c)`).
+
+    `mean` and `std` are of each channel; `covariance` is the upper triangle, by rows, of the
+    channels' covariance matrix.
+    """
+    from keras import layers, ops
 
     activations = ops.cast(activations, "float32")
     if name == "mean":
         return ops.mean(activations, axis=(1, 2))
-    # The root's slope at 0 is infinite, which fine-tuning would meet in dead channels.
-    return ops.sqrt(ops.maximum(ops.var(activations, axis=(1, 2)), STD_FLOOR))
+    if name == "std":
+        # The root's slope at 0 is infinite, which fine-tuning would meet in dead channels.
+        return ops.sqrt(ops.maximum(ops.var(activations, axis=(1, 2)), STD_FLOOR))
+    channels = activations.shape[-1]
+    centred = activations - ops.mean(activations, axis=(1, 2), keepdims=True)
+    rows = layers.Reshape((-1, channels), dtype="float32")(centred)
+    positions = ops.cast(ops.shape(rows)[1], "float32")
+    covariance = ops.matmul(ops.transpose(rows, (0, 2, 1)), rows) / positions
+    flat = layers.Reshape((channels * channels,), dtype="float32")(covariance)
+    first, second = np.triu_indices(channels)
+    return ops.take(flat, first * channels + second, axis=1)
+
+
+def width(name: str, channels: int) -> int:
+    """The number of values of a statistic of so many channels."""
+    return channels * (channels + 1) // 2 if name == "covariance" else channels

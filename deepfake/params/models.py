@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from deepfake.common.labels import VIEWS
 from deepfake.params.base import Count, Fraction, Positive, Section, described, distinct
@@ -22,6 +22,13 @@ def _known_view(view: str) -> str:
     return view
 
 
+def _penalty(value: object) -> object:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    if value != "auto" and not number:
+        raise ValueError("must be auto or a number from 0")
+    return float(value) if isinstance(value, int) else value
+
+
 class BackboneParams(Section):
     weights: Literal["auto", "imagenet", "random"] = described(
         "auto: ImageNet where they are available, else random"
@@ -38,14 +45,24 @@ class BackboneParams(Section):
     )
 
 
+class DrawParams(Section):
+    draws: Annotated[int, Field(ge=0, le=100)] = described(
+        "altered versions of each training image that the head learns from, too"
+    )
+    shrink: Fraction = described("share of them that are shrunk to 0.4 to 1 of their size and back")
+    blur: Fraction = described("share of them that are blurred, with sigma 0.2 to 1.2 pixels")
+    jpeg: Fraction = described("share of them that are compressed at JPEG quality 50 to 95, last")
+
+
 class EmbedParams(Section):
     layers: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] = described(
         "layers of MobileNetV2 whose activations are described, by Keras's names: Conv1_relu, "
         "block_1_expand_relu to block_16_project_BN, out_relu and those between"
     )
-    statistics: Annotated[
-        list[Literal["mean", "std"]], Field(min_length=1), AfterValidator(distinct)
-    ] = described("statistics over the positions of the image")
+    pooling: Literal["covariance", "mean_std", "average"] = described(
+        "what is kept of a layer's activations over the positions of the image: means and "
+        "covariances of the channels, means and standard deviations, or means"
+    )
     scales: Annotated[
         list[Annotated[float, Field(ge=0.1, le=1)]],
         Field(min_length=1),
@@ -63,6 +80,16 @@ class EmbedParams(Section):
         "auto: TensorFlow if there is a GPU, else OpenVINO"
     )
     batch_size: Count = described("images per batch with TensorFlow (OpenVINO takes one at a time)")
+    augment: DrawParams
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The statistics of `models.pooling` that `pooling` stands for, in order."""
+        return {
+            "covariance": ("mean", "covariance"),
+            "mean_std": ("mean", "std"),
+            "average": ("mean",),
+        }[self.pooling]
 
 
 class AugmentParams(Section):
@@ -100,13 +127,34 @@ class TrainParams(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = described(
         "share of units left out after each hidden layer"
     )
-    weight_decay: Annotated[float, Field(ge=0)] = described("L2 penalty on the weights of the head")
-    learning_rate: Positive = described("learning rate of Adam")
+    batch_norm: bool = described("normalise each hidden layer over the batch, before ReLU")
+    weight_decay: Annotated[float | str, BeforeValidator(_penalty)] = described(
+        "L2 penalty on the weights of the head, from 0; auto: by cross-validation on train"
+    )
+    learning_rate: Positive = described("learning rate of Adam; a linear head is solved exactly")
     schedule: Literal["constant", "cosine"] = described("learning rate over the epochs")
     batch_size: Count = described("rows of embeddings per step")
-    epochs: Count = described("largest number of epochs")
+    epochs: Count = described("largest number of epochs; a linear head needs none")
     patience: Count = described("epochs without a better validation ROC-AUC before stopping")
     class_weight: Literal["none", "balanced"] = described(
         "balanced: weight the loss so that both classes count the same"
     )
     fine_tune: FineTuneParams
+
+    @property
+    def linear(self) -> bool:
+        """Whether the head is a logistic regression, which is solved and not trained by epochs."""
+        return not self.hidden
+
+    @property
+    def penalty(self) -> float | None:
+        """The L2 penalty; None if cross-validation chooses it."""
+        return None if isinstance(self.weight_decay, str) else self.weight_decay
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainParams":
+        if self.hidden and self.penalty is None:
+            raise ValueError(
+                "weight_decay: auto needs a linear head (hidden: []); give a number instead"
+            )
+        return self

@@ -112,7 +112,11 @@ def log_training(
 
 def log_epoch(run: Run, row: Mapping[str, Any]) -> None:
     """Log one row of the training history, as points of curves over the epochs."""
-    values = {key: value for key, value in row.items() if key not in ("epoch", "phase")}
+    values = {
+        key: value
+        for key, value in row.items()
+        if key not in ("epoch", "phase") and pd.notna(value)  # a solver has no learning rate
+    }
     run.metrics({_TRAINING: values}, int(row["epoch"]))
 
 

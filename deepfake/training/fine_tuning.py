@@ -40,6 +40,7 @@ def fine_tune(
     image_size: int,
     views: Sequence[str],
     class_weight: np.ndarray,
+    weight_decay: float,
     precision: str,
     seed: int,
     start_roc_auc: float,
@@ -55,9 +56,10 @@ def fine_tune(
     Args:
         images: the folder of shards.
         features: made by `pooling.features` with these `statistics`, `scales` and `image_size`.
-        head: made by `image_model.keras_head`.
+        head: a Keras model of `features` to a logit (batch, 1); see `head_training.Trained`.
         views: validation averages the logits over these.
         class_weight: of real and fake in the loss, (2,) float32.
+        weight_decay: L2 penalty on the kernels of the head.
         precision: Keras's name of the policy that `features` was built under.
         work: folder for the checkpoint and the cache.
         cache_megabytes: disk space for cached activations, both splits together.
@@ -76,7 +78,7 @@ def fine_tune(
         features, chosen.from_layer, statistics=statistics, image_size=image_size, scales=scales
     )
     optimizer = adam(chosen.learning_rate, precision, variables)
-    step = training_step(network, head, optimizer, variables, class_weight, params.weight_decay)
+    step = training_step(network, head, optimizer, variables, class_weight, weight_decay)
     score = scorer(network, head)
     augment = Augmentation(**chosen.augment.model_dump())
     shown = {"valid": views, "train": FLIP_VIEWS if augment.flip else FLIP_VIEWS[:1]}

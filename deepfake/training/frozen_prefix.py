@@ -94,7 +94,7 @@ def _cut(network: Any, start: int, statistics: Sequence[str]) -> tuple[Any, Any]
     end = 0
     for output in network.outputs:  # the order of the features
         if id(output) in computed_before:
-            begin, end = end, end + len(statistics) * output.shape[-1]
+            begin, end = end, end + sum(pooling.width(s, output.shape[-1]) for s in statistics)
             parts.append(given[0][:, begin:end])
         else:
             parts += describe(output)

@@ -1,108 +1,70 @@
-"""Phase 1 of training: the head on the embeddings, in NumPy.
-
-The head is so small that starting TensorFlow would take longer than the whole training.
-"""
+"""Phase 1 of training: the head on the embeddings. Every view of an image is a row of its own."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from deepfake.data import embeddings
-from deepfake.data.array_file import ArrayFile
 from deepfake.data.embeddings import Embeddings
-from deepfake.models.head import Array, Head, moments, standardisation
+from deepfake.models import image_model, whitening
+from deepfake.models.head import Head
+from deepfake.models.whitening import Whitener
 from deepfake.params import TrainParams
-from deepfake.training.loop import Phase, Row, State, balanced, run
+from deepfake.training import convex_head, dense_head
+from deepfake.training.loop import Phase, Row, State, balanced, measured, run
+from deepfake.training.penalty import cross_validated
+from deepfake.training.rows import Rows, Scaling
 
-_BETA_1, _BETA_2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
 
+@dataclass(frozen=True)
+class Trained:
+    """A trained head.
 
-def gradients(
-    head: Head,
-    standardised: Array,
-    labels: Array,
-    example_weights: Array,
-    *,
-    weight_decay: float,
-    dropout: float,
-    generator: np.random.Generator,
-) -> tuple[Array, list[Array]]:
-    """One forward and backward pass.
-
-    The loss is the mean weighted log loss plus `weight_decay / 2` times the squared kernels.
-
-    Args:
-        standardised: features (n, d), as `head.standardised` returns them.
-        labels: (n,) float32, 1 for fake.
-        example_weights: (n,) float32.
-        dropout: the share of hidden activations left out, those that `generator` draws.
-
-    Returns:
-        Logits (n,) of this pass, and the gradients in the order of `head.weights`.
+    Attributes:
+        scaling: what makes rows of raw features.
+        kernels, biases: of the layers that score rows, (inputs, units) and (units,).
+        state: the history, and the best ROC-AUC on `valid`.
+        weight_decay: the penalty used.
+        penalties: the table of `penalty.cross_validated`; None if the penalty was given.
     """
-    inputs, kept = [standardised], []
-    for kernel, bias in zip(head.kernels[:-1], head.biases[:-1], strict=True):
-        x = np.maximum(inputs[-1] @ kernel + bias, 0)
-        mask = np.float32(1)
-        if dropout:
-            mask = (generator.random(x.shape) >= dropout) / np.float32(1 - dropout)
-            mask = mask.astype("float32")
-        kept.append(mask * (x > 0))
-        inputs.append(x * mask)
-    logits = (inputs[-1] @ head.kernels[-1] + head.biases[-1])[:, 0]
-    slope = example_weights * (_sigmoid(logits) - labels) / np.float32(len(labels))
-    slope = slope[:, None]
-    found: list[Array] = []
-    for index in reversed(range(len(head.kernels))):
-        decay = np.float32(weight_decay) * head.kernels[index]
-        found = [inputs[index].T @ slope + decay, slope.sum(axis=0), *found]
-        if index:
-            slope = (slope @ head.kernels[index].T) * kept[index - 1]
-    return logits, found
 
-
-def _sigmoid(logits: Array) -> Array:
-    return np.asarray((1 + np.tanh(logits / 2)) / 2)
-
-
-class Adam:
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980: algorithm 1 in the efficient order of section 2),
-    with Keras's constants; changes `weights` in place."""
-
-    def __init__(self, weights: Sequence[Array]) -> None:
-        self.weights = list(weights)
-        self.step = np.zeros(1, "float32")
-        self.first = [np.zeros_like(weight) for weight in weights]
-        self.second = [np.zeros_like(weight) for weight in weights]
+    scaling: Scaling
+    kernels: list[np.ndarray]
+    biases: list[np.ndarray]
+    state: State
+    weight_decay: float
+    penalties: pd.DataFrame | None
 
     @property
-    def state(self) -> list[Array]:
-        return [self.step, *self.first, *self.second]
+    def head(self) -> Head:
+        """The head that scores raw features."""
+        return self.scaling.head(self.kernels, self.biases)
 
-    def apply(self, gradients: Sequence[Array], rate: float) -> None:
-        self.step += 1
-        step = float(self.step[0])
-        rate = rate * np.sqrt(1 - float(_BETA_2) ** step) / (1 - float(_BETA_1) ** step)
-        for weight, first, second, gradient in zip(
-            self.weights, self.first, self.second, gradients, strict=True
-        ):
-            first += (gradient - first) * (1 - _BETA_1)
-            second += (gradient**2 - second) * (1 - _BETA_2)
-            weight -= np.float32(rate) * first / (np.sqrt(second) + _EPSILON)
+    def as_keras(self, dropout: float) -> Any:
+        """The head as a Keras model from raw features (batch, d) to a logit (batch, 1).
 
+        Its weights are those that score rows, so that steps of fine-tuning are taken in whitened
+        coordinates; whitening and standardisation stay as they are.
+        """
+        import keras
 
-class Variable:
-    """An array with the two methods of a Keras variable that the training loop uses."""
+        rows = Head(
+            self.scaling.mean.astype("float32"),
+            (self.scaling.std**2).astype("float32"),
+            [np.asarray(kernel, "float32") for kernel in self.kernels],
+            [np.asarray(bias, "float32") for bias in self.biases],
+        )
+        raw = keras.Input((len(rows.mean),), dtype="float32")
+        whitened = whitening.as_keras(self.scaling.whitener, len(rows.mean))(raw)
+        return keras.Model(raw, image_model.keras_head(rows, dropout)(whitened))
 
-    def __init__(self, array: Array) -> None:
-        self._array = array
-
-    def numpy(self) -> Array:
-        return self._array.copy()
-
-    def assign(self, value: Array) -> None:
-        self._array[...] = value
+    def with_weights(self, model: Any) -> "Trained":
+        """The same with the kernels and biases of `model`, which `as_keras` made."""
+        weights = [np.asarray(variable) for variable in model.trainable_variables]
+        return replace(self, kernels=weights[::2], biases=weights[1::2])
 
 
 def train_head(
@@ -110,37 +72,114 @@ def train_head(
     valid: Embeddings,
     params: TrainParams,
     *,
+    channels: Sequence[int],
     seed: int,
     work: Path,
     on_epoch: Callable[[Row], None],
-) -> tuple[Head, State]:
-    """Train a new head on embeddings; every view of an image is an example of its own.
+) -> Trained:
+    """Train a new head on embeddings.
 
     Validation averages the logits over the views, as the image model does.
 
     Args:
-        work: folder for the checkpoint.
+        channels: of each block of covariance features; none: the features are not whitened.
+        work: folder for the rows, and for the checkpoint of a head with hidden layers.
         on_epoch: called with each row of the history.
 
     Raises:
-        PipelineError: training diverged.
+        PipelineError: training diverged, or there is no optimum.
     """
-    head = Head.create(
-        *standardisation(*moments(train.features)),
-        params.hidden,
-        np.random.default_rng([seed, 0]),
+    whitener = Whitener.fit(train.features, channels) if channels else Whitener()
+    scaling = Scaling.fit(train.features, whitener)
+    rows = Rows(scaling, train.features, work / "rows.f32")
+    solve = _solve if params.linear else _train
+    return solve(rows, scaling, train.labels, valid, params, seed, work, on_epoch)
+
+
+def _solve(
+    rows: Rows,
+    scaling: Scaling,
+    labels: np.ndarray,
+    valid: Embeddings,
+    params: TrainParams,
+    seed: int,
+    work: Path,
+    on_epoch: Callable[[Row], None],
+) -> Trained:
+    """Solve a linear head; the history has iterations 1, 2, 4, 8, … and the last."""
+    weights = balanced(labels, params.class_weight)[labels].astype("float64")
+    penalty, penalties = params.penalty, None
+    if penalty is None:
+        penalty, penalties = cross_validated(rows, labels, weights, seed)
+    of_rows = labels.repeat(rows.views)
+    iterations, history = 0, list[Row]()
+
+    def log(solution: np.ndarray) -> None:
+        row = _measured(rows, scaling, of_rows, valid, solution)
+        history.append({"epoch": iterations, "phase": "head", "learning_rate": None, **row})
+        on_epoch(history[-1])
+
+    def on_iteration(solution: np.ndarray) -> None:
+        nonlocal iterations
+        iterations += 1
+        if iterations & (iterations - 1) == 0:  # a power of 2
+            log(solution)
+
+    solution = convex_head.solve(
+        rows, of_rows, weights.repeat(rows.views), penalty, on_iteration=on_iteration
     )
-    optimizer = Adam(head.weights)
-    blocks = StandardisedBlocks(head, train.features)
+    if not history or history[-1]["epoch"] != iterations:
+        log(solution)
+    state = State(history, [], history[-1]["valid_roc_auc"], iterations)
+    return Trained(scaling, *_layers(solution), state, penalty, penalties)
+
+
+def _layers(solution: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    return [solution[:-1, None]], [solution[-1:]]
+
+
+def _measured(
+    rows: Rows, scaling: Scaling, labels: np.ndarray, valid: Embeddings, solution: np.ndarray
+) -> Row:
+    """Log loss and ROC-AUC of a linear head on both splits."""
+    kernel = solution[:-1].astype("float32")
+    logits = np.concatenate([block @ kernel for _, block in rows.blocks()]) + solution[-1]
+    train_loss, train_roc_auc = measured(labels, logits)
+    averaged = scaling.head(*_layers(solution)).averaged(valid.features)
+    valid_loss, valid_roc_auc = measured(valid.labels, averaged)
+    return {
+        "train_loss": train_loss,
+        "train_roc_auc": train_roc_auc,
+        "valid_loss": valid_loss,
+        "valid_roc_auc": valid_roc_auc,
+    }
+
+
+def _train(
+    rows: Rows,
+    scaling: Scaling,
+    labels: np.ndarray,
+    valid: Embeddings,
+    params: TrainParams,
+    seed: int,
+    work: Path,
+    on_epoch: Callable[[Row], None],
+) -> Trained:
+    """Train a head with hidden layers, until its last epoch or early stopping."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = dense_head.build(rows.shape[1], params)
 
     def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
-        generator = np.random.default_rng([seed, 1, epoch])
-        return _head_epoch(head, optimizer, blocks, train.labels, params, rate, generator)
+        model.optimizer.learning_rate = rate
+        return dense_head.run_epoch(model, rows, labels, params, seed=seed, epoch=epoch)
 
     def validate() -> tuple[np.ndarray, np.ndarray]:
+        head = scaling.head(*dense_head.layers_of(model))
         return valid.labels, head.averaged(valid.features)
 
-    weights = [Variable(weight) for weight in head.weights]
+    weights = [v for v in model.variables if "seed_generator" not in v.path]
     phase = Phase(
         name="head",
         epochs=params.epochs,
@@ -149,72 +188,8 @@ def train_head(
         schedule=params.schedule,
         run_epoch=run_epoch,
         validate=validate,
-        variables=[*weights, *(Variable(array) for array in optimizer.state)],
+        variables=[*weights, *model.optimizer.variables],
         weights=weights,
     )
-    return head, run(phase, work / "head.npz", on_epoch)
-
-
-class StandardisedBlocks:
-    """Embeddings (n, views, d) a block of images at a time, as standardised examples
-    (images * views, d).
-
-    The last block read stays in memory; small embeddings are a single block, read once.
-
-    Attributes:
-        places: the images of each block.
-    """
-
-    def __init__(self, head: Head, features: np.ndarray | ArrayFile) -> None:
-        self.places = embeddings.blocks(features)
-        self._head, self._features = head, features
-        self._kept: tuple[int, np.ndarray] | None = None
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        if self._kept is None or self._kept[0] != number:
-            self._kept = None  # frees it before the next one is read
-            self._kept = number, self._read(self.places[number])
-        return self._kept[1]
-
-    def _read(self, rows: slice) -> np.ndarray:
-        views, d = self._features.shape[1:]
-        block = np.empty(((rows.stop - rows.start) * views, d), "float32")
-        done = 0
-        for part in embeddings.parts(self._features, rows):
-            block[done : done + len(part)] = self._head.standardised(part)
-            done += len(part)
-        return block
-
-
-def _head_epoch(
-    head: Head,
-    optimizer: Adam,
-    blocks: StandardisedBlocks,
-    image_labels: np.ndarray,
-    params: TrainParams,
-    rate: float,
-    generator: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Train on every example once, block by block; returns their labels and logits."""
-    class_weights = balanced(image_labels, params.class_weight)
-    labels, logits = [], []
-    for number in generator.permutation(len(blocks.places)):
-        x = blocks[number]
-        y = image_labels[blocks.places[number]]
-        y = np.repeat(y, len(x) // len(y))  # every view has its image's label
-        order = generator.permutation(len(y))
-        for start in range(0, len(order), params.batch_size):
-            rows = order[start : start + params.batch_size]
-            logit, slopes = gradients(
-                head,
-                x[rows],
-                y[rows].astype("float32"),
-                class_weights[y[rows]],
-                weight_decay=params.weight_decay,
-                dropout=params.dropout,
-                generator=generator,
-            )
-            optimizer.apply(slopes, rate)
-            labels.append(y[rows])
-            logits.append(logit)
-    return np.concatenate(labels), np.concatenate(logits)
+    state = run(phase, work / "head.npz", on_epoch)
+    return Trained(scaling, *dense_head.layers_of(model), state, params.penalty or 0.0, None)

@@ -192,5 +192,7 @@ def reseed(network: Any, seed: int, epoch: int) -> None:
     """Give every dropout layer of `network` the random state of this epoch, so that it does not
     depend on what ran before."""
     for layer in network.layers:
-        if hasattr(layer, "seed_generator"):
+        if hasattr(layer, "layers"):
+            reseed(layer, seed, epoch)
+        elif hasattr(layer, "seed_generator"):
             layer.seed_generator.state.assign([seed & 0x7FFFFFFF, epoch])
