@@ -98,7 +98,8 @@ def statistic(name: str, activations: Any) -> Any:
     channels = activations.shape[-1]
     centred = activations - ops.mean(activations, axis=(1, 2), keepdims=True)
     rows = layers.Reshape((-1, channels), dtype="float32")(centred)
-    positions = ops.cast(ops.shape(rows)[1], "float32")
+    # Counted, because the shape may be unknown when the model is built.
+    positions = ops.sum(ops.ones_like(rows[..., :1]), axis=1, keepdims=True)
     covariance = ops.matmul(ops.transpose(rows, (0, 2, 1)), rows) / positions
     flat = layers.Reshape((channels * channels,), dtype="float32")(covariance)
     first, second = np.triu_indices(channels)
