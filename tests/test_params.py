@@ -137,7 +137,8 @@ def test_a_missing_key_is_refused(key: str) -> None:
         ("baseline.C", 0.0, "greater than 0"),
         ("backbone.image_size", 1025, "less than or equal to 1024"),
         ("train.dropout", 1.0, "less than 1"),
-        ("train.weight_decay", -1e-9, "greater than or equal to 0"),
+        ("train.weight_decay", -1e-9, "auto or a number from 0"),
+        ("train.weight_decay", "automatic", "auto or a number from 0"),
         ("train.learning_rate", 0.0, "greater than 0"),
         ("train.fine_tune.epochs", -1, "greater than or equal to 0"),
         ("train.fine_tune.augment.rotation", 180.5, "less than or equal to 180"),
@@ -174,7 +175,7 @@ def test_a_bad_value_is_refused_with_what_is_allowed(key: str, value: Any, allow
     ("key", "value", "place"),
     [
         ("train.hidden", [128, 0], "train.hidden.1: received 0"),
-        ("embed.statistics", ["mean", "max"], "embed.statistics.1: received 'max'"),
+        ("embed.scales", [1.0, 2.0], "embed.scales.1: received 2.0"),
         ("embed.views", ["upside_down"], "embed.views.0: received 'upside_down'"),
     ],
 )
@@ -232,7 +233,7 @@ def test_fractions_may_leave_all_to_train() -> None:
     assert params.validate(changed(changes)).data.folder.test_fraction == 0
 
 
-@pytest.mark.parametrize("key", ["layers", "statistics", "views"])
+@pytest.mark.parametrize("key", ["layers", "scales", "views"])
 def test_nothing_is_embedded_twice(key: str) -> None:
     twice = [VALUES["embed"][key][0]] * 2
     message = refusal(changed({f"embed.{key}": twice}))

@@ -62,6 +62,9 @@ def draw_all(threshold: float, confidence: float, bands: Mapping[str, pd.DataFra
     roc(paths.FIGURES / "roc.png", curves, threshold, confidence)
     best = best_epoch(read_json(paths.TRAINING_SUMMARY))
     history(paths.FIGURES / "history.png", pd.read_csv(paths.HISTORY), best)
+    if paths.PENALTIES.exists():
+        chosen = read_json(paths.TRAINING_SUMMARY)["head"]["weight_decay"]
+        penalties(paths.FIGURES / "penalties.png", pd.read_csv(paths.PENALTIES), chosen)
     weights = pd.read_csv(paths.COEFFICIENTS, keep_default_na=False)
     coefficients(paths.FIGURES / "coefficients.png", weights)
 
@@ -177,7 +180,7 @@ def scores(path: Path | str, name: str, table: pd.DataFrame, threshold: float) -
 
 
 def history(path: Path | str, table: pd.DataFrame, best: int) -> None:
-    """Draw loss and ROC-AUC over the epochs of both phases of training.
+    """Draw loss and ROC-AUC over both phases' epochs, or iterations where a head was solved.
 
     Args:
         table: the content of `history.csv`.
@@ -191,7 +194,8 @@ def history(path: Path | str, table: pd.DataFrame, best: int) -> None:
                 values = table[f"{split}_{metric}"]
                 axis.plot(table["epoch"], values, color=COLORS[split], label=split)
             chosen = table[table["epoch"] == best]
-            label = f"epoch {best}, the best on valid"
+            solved = table["learning_rate"].isna().any()  # no rate: a solver's iterations
+            label = f"iteration {best}, the optimum" if solved else f"epoch {best}, best on valid"
             axis.plot(
                 chosen["epoch"], chosen[f"valid_{metric}"], color=COLORS["valid"], label=label,
                 **POINT,
@@ -199,12 +203,35 @@ def history(path: Path | str, table: pd.DataFrame, best: int) -> None:
             if "fine_tune" in table["phase"].to_numpy():
                 begin = table.loc[table["phase"] == "fine_tune", "epoch"].iloc[0] - 0.5
                 axis.axvline(begin, label="fine-tuning begins", **DASHED)
-            axis.set(xlabel="epoch", ylabel=name)
+            axis.set(xlabel="iteration" if solved else "epoch", ylabel=name)
             axis.spines[["top", "right"]].set_visible(False)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         legend = left.get_legend_handles_labels()
         figure.legend(*legend, loc="outside lower center", ncols=4, frameon=False)
         figure.suptitle("Training of the image model")
+
+
+def penalties(path: Path | str, table: pd.DataFrame, chosen: float) -> None:
+    """Draw log loss and ROC-AUC of images left out of training, against the penalty.
+
+    Args:
+        table: the content of `penalties.csv`.
+        chosen: the penalty that was used.
+    """
+    with drawing(path, 8.4, 3.6) as (figure, axes):
+        axes.remove()
+        left, right = figure.subplots(1, 2)
+        for axis, metric, name in ((left, "log_loss", "log loss"), (right, "roc_auc", "ROC-AUC")):
+            axis.errorbar(
+                table["weight_decay"], table[metric], yerr=table[f"{metric}_error"],
+                color=COLORS["valid"], capsize=3, label="mean of the folds, with standard error",
+            )  # fmt: skip
+            axis.axvline(chosen, label=f"{chosen:g}, the penalty used", **DASHED)
+            axis.set(xscale="log", xlabel="L2 penalty on the head's weights", ylabel=name)
+            axis.spines[["top", "right"]].set_visible(False)
+        legend = left.get_legend_handles_labels()
+        figure.legend(*legend, loc="outside lower center", ncols=2, frameon=False)
+        figure.suptitle("Cross-validation of the penalty on train")
 
 
 def coefficients(path: Path | str, table: pd.DataFrame, most: int = 20) -> None:

@@ -127,15 +127,21 @@ def _bad_sentence(data: dict[str, Any]) -> str:
     return f"Left out as unusable: {bad['count']} images ({reasons})."
 
 
+def _head_line(head: dict[str, Any]) -> str:
+    if head["hidden"]:
+        how = f"{head['epochs']} epochs, best after {head['best_epoch']}"
+    else:
+        how = f"linear, solved in {head['epochs']} iterations, L2 penalty {head['weight_decay']:g}"
+    return f"- Head: {how}, validation ROC-AUC {head['valid_roc_auc']:.4f}."
+
+
 def _model_lines(backbone: dict[str, Any], training: dict[str, Any]) -> str:
     tuned = training["fine_tune"]
     lines = [
         f"- MobileNetV2, alpha {backbone['alpha']}, with **{backbone['weights']} weights**, "
         f"{training['dimensions']:,} feature statistics per view, precision "
         f"{training['precision']}.",
-        f"- Head: {training['head']['epochs']} epochs, best after "
-        f"{training['head']['best_epoch']}, validation ROC-AUC "
-        f"{training['head']['valid_roc_auc']:.4f}.",
+        _head_line(training["head"]),
     ]
     if not tuned["epochs"]:
         lines.append("- Fine-tuning: none.")

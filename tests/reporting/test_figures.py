@@ -22,6 +22,7 @@ HISTORY = pd.DataFrame(
     {
         "phase": ["head", "head", "fine_tune"],
         "epoch": [1, 2, 3],
+        "learning_rate": [0.1, 0.1, 0.01],
         "train_loss": [0.7, 0.5, 0.4],
         "train_roc_auc": [0.5, 0.7, 0.9],
         "valid_loss": [0.7, 0.6, 0.5],
@@ -142,6 +143,15 @@ def test_what_is_marked_is_in_the_image(tmp_path: Path, plain: dict) -> None:
 def test_the_best_epoch_is_marked(tmp_path: Path, plain: dict) -> None:
     without = colours(drawn(tmp_path / "a.png", history, HISTORY, 9))  # there is no epoch 9
     assert colours(plain[history])[COLORS["valid"]] > without[COLORS["valid"]] + 50
+
+
+def test_penalties_are_drawn_with_the_one_that_was_used(tmp_path: Path) -> None:
+    table = pd.DataFrame({"weight_decay": [0.001, 0.01, 0.1], "log_loss": [0.3, 0.2, 0.4]})
+    table = table.assign(log_loss_error=0.02, roc_auc=[0.9, 0.95, 0.93], roc_auc_error=0.01)
+    path = tmp_path / "a.png"
+    one, other = (drawn(path, figures.penalties, table, chosen) for chosen in (0.01, 0.1))
+    assert one != other
+    assert one != drawn(path, figures.penalties, table.assign(roc_auc=0.5), 0.01)
 
 
 def test_counts_have_both_classes_even_where_nothing_was_predicted_so() -> None:

@@ -31,7 +31,13 @@ def facts() -> dict[str, Any]:
         "training": {
             "dimensions": 1234,
             "precision": "float32",
-            "head": {"epochs": 11, "best_epoch": 9, "valid_roc_auc": 0.7654},
+            "head": {
+                "epochs": 11,
+                "best_epoch": 9,
+                "valid_roc_auc": 0.7654,
+                "hidden": [128],
+                "weight_decay": 0.1,
+            },
             "fine_tune": {"epochs": 0, "best_epoch": 0, "valid_roc_auc": 0.0, "kept": False},
         },
         "comparison": {"test": side_by_side(BASELINE, IMAGE)},
@@ -112,6 +118,13 @@ def test_the_report_counts_what_was_left_out() -> None:
     assert "Every image of the source could be read." in markdown(**given)
     given["data"]["bad"] = {"count": 5, "reasons": {"truncated": 3, "corrupt": 2}}
     assert "Left out as unusable: 5 images (truncated: 3, corrupt: 2)." in markdown(**given)
+
+
+def test_the_report_tells_how_the_head_was_made() -> None:
+    given = facts()
+    assert "Head: 11 epochs, best after 9, validation ROC-AUC 0.7654." in markdown(**given)
+    given["training"]["head"]["hidden"] = []
+    assert "Head: linear, solved in 11 iterations, L2 penalty 0.1, v" in markdown(**given)
 
 
 def test_the_report_tells_what_became_of_fine_tuning() -> None:
