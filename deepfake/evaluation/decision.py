@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from deepfake.common.files import JSON_DIGITS, read_json, write_json
 from deepfake.common.labels import FAKE, REAL
+from deepfake.evaluation import metrics
 from deepfake.params import EvaluateParams, Rule
 
 _ROUNDING = 1e-9  # so that a share of 0.02 of 50 images allows one
@@ -82,21 +83,40 @@ def decide(
     labels, scores = valid["label"].to_numpy(), valid["score"].to_numpy()
     reals, fakes = (np.sort(scores[labels == label]) for label in (REAL, FAKE))
     rate = chosen.uncertain.error_rate
-    given = isinstance(chosen.threshold, int | float)
-    threshold = round(float(chosen.threshold), JSON_DIGITS) if given else 0.5
+    rule = chosen.threshold
+    threshold = round(float(rule), JSON_DIGITS) if isinstance(rule, int | float) else 0.5
     lower = upper = threshold
     said = list(notes)
     if not len(reals) or not len(fakes):
         said.append("valid holds one class only: no rule can be applied to it.")
     else:
-        if not given:
-            threshold = choose(reals, fakes, chosen.threshold)
+        if not isinstance(rule, int | float):
+            threshold = choose(reals, fakes, rule)
         lower, upper = uncertain_band(reals, fakes, threshold, rate)
         said += _too_few(chosen, len(reals), len(fakes))
     return Decision(
-        temperature, chosen.threshold, threshold, lower, upper, rate, len(reals), len(fakes),
+        temperature, rule, threshold, lower, upper, rate, len(reals), len(fakes),
         model_sha256, tuple(said),
     )  # fmt: skip
+
+
+def on_test(decided: Decision, test: pd.DataFrame) -> dict[str, float]:
+    """What a decision comes to on the predictions of `test`, beside the metrics.
+
+    Returns:
+        As shares in [0, 1]: `uncertain` images, `fakes_called_real` (of the fakes, those below
+        `lower`), `reals_called_fake` (of the reals, those from `upper` on). And
+        `uncalibrated_log_loss` and `uncalibrated_ece`, the metrics of the scores before the
+        temperature.
+    """
+    labels, scores = test["label"], test["score"]
+    before = metrics.evaluate(test.assign(score=test["uncalibrated"]), decided.threshold)
+    return {
+        "uncertain": float(((scores >= decided.lower) & (scores < decided.upper)).mean()),
+        "fakes_called_real": float((scores[labels == FAKE] < decided.lower).mean()),
+        "reals_called_fake": float((scores[labels == REAL] >= decided.upper).mean()),
+        **{f"uncalibrated_{name}": before[name] for name in ("log_loss", "ece")},
+    }
 
 
 def choose(reals: np.ndarray, fakes: np.ndarray, rule: Rule) -> float:
@@ -160,7 +180,7 @@ def _cuts(reals: np.ndarray, fakes: np.ndarray) -> NDArray[np.float64]:
     middle = (np.concatenate([[0.0], scores]) + np.concatenate([scores, [1.0]])) / 2
     # Upwards, because a score at a cut counts as above it: the lower neighbour must stay below.
     digits = 10**JSON_DIGITS
-    cuts = np.ceil(np.round(middle * digits, 3)) / digits
+    cuts = np.asarray(np.ceil(np.round(middle * digits, 3)) / digits)
     return cuts[:-1] if scores[-1] == 1 else cuts
 
 
