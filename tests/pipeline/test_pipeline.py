@@ -44,7 +44,7 @@ def test_every_output_is_there_and_git_sees_only_small_ones(built):
 
 
 def test_metrics_have_the_names_and_ranges_promised(built):
-    names = ["accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"]
+    names = ["accuracy", "precision", "recall", "specificity", "f1", "roc_auc", "average_precision"]
     names += ["log_loss", "brier", "eer", "ece"]
     for model in ("baseline", "image"):
         metrics = read(built, f"metrics/{model}.json")
@@ -83,7 +83,7 @@ def test_report_says_what_it_is_about(built):
     assert "test card" in report
     assert "ROC-AUC" in report
     figures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", report)
-    assert len(figures) == 7
+    assert len(figures) == 8
     for figure in figures:
         assert (built.path / figure).is_file()
     assert report.split("\n\n")[1] in " ".join(built.run("python", "-m", "tools.show").split())
