@@ -27,8 +27,10 @@ def markdown(
         _chosen(decisions["image"]),
         _table(decisions, comparison, intervals, confidence),
         _calibration(decisions["image"], comparison),
-        *(f"> Note, {model}: {text}" for model in MODELS for text in decisions[model]["notes"]),
+        *_notes(decisions),
         "![Reliability before and after the temperature](plots/reliability.png)",
+        f"Each point is a bin of scores, with the exact {100 * confidence:g}% interval of its "
+        "share of fakes.",
     ]
     return "\n\n".join(parts)
 
@@ -36,6 +38,15 @@ def markdown(
 def with_interval(value: float, interval: Mapping[str, float]) -> str:
     """A metric and its interval, as `0.975 (0.957 to 0.989)`."""
     return f"{value:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+
+
+def _notes(decisions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What `valid` was too small for, each sentence once, with the models that it is about."""
+    having: dict[str, list[str]] = {}
+    for model in MODELS:
+        for text in decisions[model]["notes"]:
+            having.setdefault(text, []).append(model)
+    return [f"> Note ({' and '.join(models)}): {text}" for text, models in having.items()]
 
 
 def _chosen(decided: Mapping[str, Any]) -> str:
@@ -73,7 +84,7 @@ def _table(
             with_interval(comparison[metric][model], intervals[model][metric]) for model in MODELS
         )
         lines.append(row(f"{name}, exact {100 * confidence:g}% interval", *cells))
-    limits = (f"{one['lower']:g} to {one['upper']:g}" for one in both)
+    limits = (f"{round(one['lower'], 4):g} to {round(one['upper'], 4):g}" for one in both)
     lines.append(row("uncertain scores", *limits))
     for key, name in (
         ("uncertain", "test images that are uncertain"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,28 +23,38 @@ def draw(path: Path | str, tables: Mapping[str, pd.DataFrame], confidence: float
             its temperature, too.
         confidence: of the intervals.
     """
-    series = (
-        ("image", "uncalibrated", "image, before its temperature", GREY, "none"),
-        ("image", "score", "image", COLORS["image"], COLORS["image"]),
-        ("baseline", "score", "baseline", COLORS["baseline"], COLORS["baseline"]),
-    )
-    with drawing(path, 5.2, 5.2) as (figure, axes):
-        axes.plot([0, 1], [0, 1], label="as it says", **DASHED)
-        for model, column, label, color, face in series:
-            table = tables[model]
-            bins = reliability(table["label"].to_numpy(), table[column].to_numpy())
-            shares = bins["fakes"] / bins["images"]
-            pairs = zip(bins["fakes"], bins["images"], strict=True)
-            ends = [exact(int(fakes), int(images), confidence) for fakes, images in pairs]
-            low, high = ([end[name] for end in ends] for name in ("low", "high"))
-            axes.vlines(bins["score"], low, high, color=color, alpha=0.35, linewidth=1)
-            sizes = 12 + _LARGEST * np.sqrt(bins["images"] / len(table))
-            axes.scatter(
-                bins["score"], shares, s=sizes, edgecolor=color, facecolor=face, alpha=0.8,
-                label=label, zorder=3,
-            )  # fmt: skip
-        axes.set(xlabel="mean score, P(fake)", ylabel="share of fakes", aspect="equal")
-        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title="Reliability on test")
-        legend = figure.legend(loc="outside lower center", ncols=2, frameon=False)
-        for handle in legend.legend_handles[1:]:
-            handle.set_sizes([40])
+    with drawing(path, 8.4, 4.8) as (figure, axes):
+        axes.remove()
+        left, right = figure.subplots(1, 2)
+        for axis, model in ((left, "baseline"), (right, "image")):
+            axis.plot([0, 1], [0, 1], label="as the scores say", **DASHED)
+            axis.set(xlabel="mean score, P(fake)", ylabel="share of fakes", aspect="equal")
+            axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title=f"{model} model")
+            axis.spines[["top", "right"]].set_visible(False)
+            _points(axis, tables[model], "score", confidence, color=COLORS[model], label=model)
+        before = {"color": GREY, "label": "image, before its temperature", "facecolor": "none"}
+        _points(right, tables["image"], "uncalibrated", confidence, **before)
+        handles = {
+            label: handle
+            for axis in (left, right)
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=4, frameon=False,
+            markerscale=0.7,
+        )  # fmt: skip
+        figure.suptitle("Reliability on test: the larger a point, the more images")
+
+
+def _points(
+    axes: Any, table: pd.DataFrame, column: str, confidence: float, *, color: str, **style: Any
+) -> None:
+    """Draw a point for each bin of the scores in a column, and a line for its interval."""
+    bins = reliability(table["label"].to_numpy(), table[column].to_numpy())
+    pairs = zip(bins["fakes"], bins["images"], strict=True)
+    ends = [exact(int(fakes), int(images), confidence) for fakes, images in pairs]
+    low, high = ([end[name] for end in ends] for name in ("low", "high"))
+    axes.vlines(bins["score"], low, high, color=color, alpha=0.4, linewidth=1)
+    area = 12 + _LARGEST * np.sqrt(bins["images"] / len(table))
+    style = {"facecolor": color, **style}
+    axes.scatter(bins["score"], bins["fakes"] / bins["images"], area, edgecolor=color, **style)

@@ -96,7 +96,7 @@ SIZES = {
     precision_recall: (624, 552),
     confusion: (624, 504),
     scores: (624, 504),
-    reliability: (624, 624),
+    reliability: (1008, 576),
     history: (1008, 480),
     coefficients: (768, 912),
 }

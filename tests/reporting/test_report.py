@@ -128,7 +128,9 @@ def test_the_report_tells_the_decision() -> None:
     assert f"log loss from 0.777 to {IMAGE['log_loss']:.3f}" in text
     assert "Note" not in text
     given["decisions"]["image"]["notes"] = ("valid is too small.",)
-    assert "\n\n> Note, image: valid is too small.\n\n" in markdown(**given)
+    assert "\n\n> Note (image): valid is too small.\n\n" in markdown(**given)
+    given["decisions"]["baseline"]["notes"] = ("valid is too small.",)
+    assert "\n\n> Note (baseline and image): valid is too small.\n\n" in markdown(**given)
 
 
 @pytest.mark.parametrize(("rule", "named"), [(0.5, "given"), ("youden", "youden")])
