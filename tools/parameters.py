@@ -105,7 +105,7 @@ def allowed(schema: Mapping[str, Any], plural: str = "") -> str:
             return f"list of {items}" + ("; at least one" if schema.get("minItems") else "")
         case "object":
             key = schema["propertyNames"]["const"]
-            return f"`{{{key}: …}}` with a {allowed(schema['additionalProperties'])}"
+            return f"`{{{key}: x}}` with x a {allowed(schema['additionalProperties'])}"
         case "boolean":
             return "`true`, `false`"
         case "null":

@@ -6,6 +6,10 @@ import re
 import pandas as pd
 import pytest
 
+from deepfake.common import paths
+from deepfake.common.files import sha256_file
+from deepfake.evaluation import decision
+
 pytestmark = pytest.mark.slow
 
 STAGES = ["ingest", "metadata", "baseline", "backbone", "embed", "train", "evaluate", "compare"]
@@ -75,6 +79,34 @@ def test_metrics_are_those_of_the_predictions_written(built):
         assert read(built, f"metrics/{model}.json")["test"]["roc_auc"] == pytest.approx(
             expected, abs=1e-6
         )
+
+
+@pytest.mark.parametrize(
+    ("model", "file"), [("image", "detector.keras"), ("baseline", "baseline.joblib")]
+)
+def test_a_decision_belongs_to_its_model_and_its_predictions(built, model, file):
+    decided = decision.read(built.path / paths.decision(model))
+    assert decided.model_sha256 == sha256_file(built.path / "data/models" / file)
+    table = pd.read_csv(built.path / f"data/predictions/{model}/test.csv")
+    fakes = table.loc[table["label"] == 1, "score"]
+    metrics = read(built, f"metrics/{model}.json")["test"]
+    assert metrics["recall"] == pytest.approx((fakes >= decided.threshold).mean(), abs=1e-6)
+    spans = read(built, "data/intervals.json")[model]
+    assert list(spans) == list(metrics)
+    assert spans["recall"]["low"] <= metrics["recall"] <= spans["recall"]["high"]
+
+
+def test_a_rule_chooses_a_threshold_for_each_model(built):
+    printed = built.run("dvc", "exp", "run", "-n", "rule", "-S", "evaluate.threshold={fpr: 0.25}")
+    assert built.stages_run(printed) == ["baseline", "evaluate", "compare"]
+    for model in ("baseline", "image"):
+        decided = decision.read(built.path / paths.decision(model))
+        assert decided.rule == {"fpr": 0.25}
+        table = pd.read_csv(built.path / f"data/predictions/{model}/valid.csv")
+        reals = table.loc[table["label"] == 0, "score"]
+        assert (reals >= decided.threshold).mean() <= 0.25
+    built.run("git", "checkout", "-q", ".")
+    built.run("dvc", "checkout")
 
 
 def test_report_says_what_it_is_about(built):
