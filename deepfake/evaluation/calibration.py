@@ -53,6 +53,11 @@ def calibrated(logits: np.ndarray, temperature: float) -> NDArray[np.float64]:
     return np.asarray(expit(np.asarray(logits, "float64") / temperature))
 
 
+def bins_of(scores: np.ndarray) -> NDArray[np.int64]:
+    """The bin, from 0 to `BINS` - 1, of each score in [0, 1]; 1 belongs to the last."""
+    return np.asarray(np.minimum((scores * BINS).astype(int), BINS - 1))
+
+
 def reliability(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     """What scores say, and what share of their images is fake, in `BINS` bins of equal width.
 
@@ -64,7 +69,7 @@ def reliability(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
         A row for each bin that holds an image: `images` (how many), `score` (their mean, in
         [0, 1]) and `fakes` (how many of them are fake).
     """
-    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
+    bins = bins_of(scores)
     images = np.bincount(bins, minlength=BINS)
     filled = images > 0
     total = np.bincount(bins, weights=scores, minlength=BINS)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from deepfake.common.labels import FAKE, REAL
 from deepfake.evaluation import metrics, ranking
 from deepfake.evaluation.bootstrap import resamples
-from deepfake.evaluation.calibration import BINS
+from deepfake.evaluation.calibration import BINS, bins_of
 
 Interval = dict[str, float]  # `low` and `high`
 
@@ -97,9 +97,8 @@ def _columns(labels: np.ndarray, scores: np.ndarray, threshold: float) -> NDArra
     # As scikit-learn clips them.
     certain = np.clip(scores, np.finfo(float).eps, 1 - np.finfo(float).eps)
     log_loss = -np.log(np.where(labels == FAKE, certain, 1 - certain))
-    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
     gaps = np.zeros((len(labels), BINS))
-    gaps[np.arange(len(labels)), bins] = scores - labels
+    gaps[np.arange(len(labels)), bins_of(scores)] = scores - labels
     single = [fake & (labels == FAKE), fake & (labels == REAL), log_loss, (scores - labels) ** 2]
     return np.column_stack([*single, gaps])
 

@@ -96,19 +96,6 @@ def test_a_decision_belongs_to_its_model_and_its_predictions(built, model, file)
     assert spans["recall"]["low"] <= metrics["recall"] <= spans["recall"]["high"]
 
 
-def test_a_rule_chooses_a_threshold_for_each_model(built):
-    printed = built.run("dvc", "exp", "run", "-n", "rule", "-S", "evaluate.threshold={fpr: 0.25}")
-    assert built.stages_run(printed) == ["baseline", "evaluate", "compare"]
-    for model in ("baseline", "image"):
-        decided = decision.read(built.path / paths.decision(model))
-        assert decided.rule == {"fpr": 0.25}
-        table = pd.read_csv(built.path / f"data/predictions/{model}/valid.csv")
-        reals = table.loc[table["label"] == 0, "score"]
-        assert (reals >= decided.threshold).mean() <= 0.25
-    built.run("git", "checkout", "-q", ".")
-    built.run("dvc", "checkout")
-
-
 def test_report_says_what_it_is_about(built):
     report = (built.path / "report.md").read_text()
     assert "random weights" in report
@@ -159,6 +146,19 @@ def test_image_run_has_its_curves_and_a_model_that_scores(built, monkeypatch):
 
 def test_second_run_does_nothing(built):
     assert built.stages_run(built.run("dvc", "repro")) == []
+
+
+def test_a_rule_chooses_a_threshold_for_each_model(built):
+    printed = built.run("dvc", "exp", "run", "-n", "rule", "-S", "evaluate.threshold={fpr: 0.25}")
+    assert built.stages_run(printed) == ["baseline", "evaluate", "compare"]
+    for model in ("baseline", "image"):
+        decided = decision.read(built.path / paths.decision(model))
+        assert decided.rule == {"fpr": 0.25}
+        table = pd.read_csv(built.path / f"data/predictions/{model}/valid.csv")
+        reals = table.loc[table["label"] == 0, "score"]
+        assert (reals >= decided.threshold).mean() <= 0.25
+    built.run("git", "checkout", "-q", ".")
+    built.run("dvc", "checkout")
 
 
 def test_baseline_parameter_reruns_the_baseline_and_the_comparison_only(built):
