@@ -21,7 +21,6 @@ import pandas as pd
 from deepfake.common import paths
 from deepfake.common.files import read_json, sha256_file
 from deepfake.common.labels import SPLITS
-from deepfake.evaluation import decision
 from deepfake.metadata.table import FEATURES, read_metadata, varying
 from deepfake.params import Params
 from deepfake.tracking import lineage, links
@@ -278,8 +277,8 @@ def _shared(settings: Params) -> dict[str, Any]:
 
 
 def _log_scores(run: Run, root: Path, name: str, settings: Params) -> None:
-    decided = decision.read(root / paths.decision(name))
-    chosen = {key: getattr(decided, key) for key in ("temperature", "threshold", "lower", "upper")}
+    decided = read_json(root / paths.decision(name))
+    chosen = {key: decided[key] for key in ("temperature", "threshold", "lower", "upper")}
     run.params({"evaluate": settings.evaluate.model_dump(), "decision": chosen})
     run.files([root / paths.decision(name)])
     run.scores(read_json(root / paths.metrics_file(name)))
