@@ -14,6 +14,7 @@ from deepfake.common import paths
 from deepfake.common.files import read_json
 from deepfake.common.labels import LABEL_NAMES
 from deepfake.evaluation.predictions import read_predictions
+from deepfake.reporting import reliability
 from deepfake.reporting.drawing import CLASS_COLORS, COLORS, DASHED, GREY, POINT, drawing
 
 SCORE_BINS = 40
@@ -30,36 +31,42 @@ class RocCurve:
         auc: the area under it.
         band: columns `fpr`, `low` and `high`, as `roc_band` returns them.
         operating: false and true positive rate at the threshold, (2,).
+        threshold: scores from here on are predicted fake.
     """
 
     points: pd.DataFrame
     auc: float
     band: pd.DataFrame
     operating: np.ndarray
+    threshold: float
 
 
-def draw_all(threshold: float, confidence: float, bands: Mapping[str, pd.DataFrame]) -> None:
+def draw_all(
+    thresholds: Mapping[str, float], confidence: float, bands: Mapping[str, pd.DataFrame]
+) -> None:
     """Draw every figure into `plots/`.
 
     Args:
-        threshold: scores from here on are predicted fake.
+        thresholds: for each model, the score from which images are predicted fake.
         confidence: of the bands.
         bands: for each model, what `roc_band` returned.
     """
-    curves = {}
+    curves, tables = {}, {}
     for model, band in bands.items():
+        threshold = thresholds[model]
         folder, test = paths.curves(model), read_json(paths.metrics_file(model))["test"]
         counts = confusion_counts(pd.read_csv(folder / "confusion.csv"))
         points = pd.read_csv(folder / "roc.csv")
-        curves[model] = RocCurve(points, test["roc_auc"], band, shares(counts)[:, 1])
-        roc(paths.figure(model, "roc"), {model: curves[model]}, threshold, confidence)
+        curves[model] = RocCurve(points, test["roc_auc"], band, shares(counts)[:, 1], threshold)
+        roc(paths.figure(model, "roc"), {model: curves[model]}, confidence)
         points = pd.read_csv(folder / "precision_recall.csv")
         target = paths.figure(model, "precision_recall")
         precision_recall(target, model, points, test["average_precision"], counts, threshold)
         confusion(paths.figure(model, "confusion"), model, counts, threshold)
-        scored = read_predictions(paths.predictions(model) / "test.csv")
-        scores(paths.figure(model, "scores"), model, scored, threshold)
-    roc(paths.FIGURES / "roc.png", curves, threshold, confidence)
+        tables[model] = read_predictions(paths.predictions(model) / "test.csv")
+        scores(paths.figure(model, "scores"), model, tables[model], threshold)
+    roc(paths.FIGURES / "roc.png", curves, confidence)
+    reliability.draw(paths.FIGURES / "reliability.png", tables, confidence)
     best = best_epoch(read_json(paths.TRAINING_SUMMARY))
     history(paths.FIGURES / "history.png", pd.read_csv(paths.HISTORY), best)
     if paths.PENALTIES.exists():
@@ -89,9 +96,7 @@ def best_epoch(training: Mapping[str, Any]) -> int:
     return int(head["epochs"] + tuned["best_epoch"] if tuned["kept"] else head["best_epoch"])
 
 
-def roc(
-    path: Path | str, curves: Mapping[str, RocCurve], threshold: float, confidence: float
-) -> None:
+def roc(path: Path | str, curves: Mapping[str, RocCurve], confidence: float) -> None:
     """Draw the ROC curves of these models, with their bands and operating points."""
     which = "both models" if len(curves) > 1 else f"{next(iter(curves))} model"
     with drawing(path) as (_, axes):
@@ -104,7 +109,9 @@ def roc(
             axes.plot(curve.points["fpr"], curve.points["tpr"], color=color, label=label)
             axes.plot(*curve.operating, color=color, **POINT)
         axes.fill_between([], [], color=GREY, alpha=0.25, label=f"{100 * confidence:g}% interval")
-        axes.plot([], [], color=GREY, label=f"threshold {threshold:g}", **POINT)
+        thresholds = dict.fromkeys(f"{curve.threshold:g}" for curve in curves.values())
+        label = f"threshold {' and '.join(thresholds)}"
+        axes.plot([], [], color=GREY, label=label, **POINT)
         axes.plot([0, 1], [0, 1], label="chance", **DASHED)
         axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
         axes.set(title=f"ROC on test, {which}", **_SHARES)

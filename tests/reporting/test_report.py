@@ -1,17 +1,27 @@
 """The report."""
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 import yaml
 
 from deepfake.evaluation.comparison import LOSSES, side_by_side
+from deepfake.evaluation.decision import Decision
 from deepfake.evaluation.metrics import METRICS
 from deepfake.reporting.report import BODY, markdown, top
 
 BASELINE = {name: 0.5 + number / 1000 for number, name in enumerate(METRICS)}
+SPAN = {"low": 0.25, "high": 0.75}
 IMAGE = {name: 0.9 + number / 1000 for number, name in enumerate(METRICS)}
+
+
+def decided() -> dict[str, Any]:
+    chosen = Decision(1.25, {"fpr": 0.01}, 0.43, 0.31, 0.62, 0.03, 1001, 2001, "a digest")
+    shares = {"uncertain": 0.125, "fakes_called_real": 0.021, "reals_called_fake": 0.034}
+    before = {"uncalibrated_log_loss": 0.777, "uncalibrated_ece": 0.111}
+    return {**asdict(chosen), "on_test": {**shares, **before}}
 
 
 def facts() -> dict[str, Any]:
@@ -41,6 +51,8 @@ def facts() -> dict[str, Any]:
             "fine_tune": {"epochs": 0, "best_epoch": 0, "valid_roc_auc": 0.0, "kept": False},
         },
         "comparison": {"test": side_by_side(BASELINE, IMAGE)},
+        "intervals": {model: dict.fromkeys(METRICS, SPAN) for model in ("baseline", "image")},
+        "decisions": {"baseline": decided(), "image": decided()},
         "params": {
             "seed": 7,
             "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},
@@ -55,7 +67,8 @@ def test_the_report_has_every_metric_of_both_models() -> None:
     text = markdown(**facts())
     for name in METRICS:
         direction = "lower" if name in LOSSES else "higher"
-        row = f"| {name} | {BASELINE[name]:.4f} | {IMAGE[name]:.4f} | {direction} |"
+        cells = [f"{values[name]:.3f} (0.250 to 0.750)" for values in (BASELINE, IMAGE)]
+        row = f"| {name} | {' | '.join(cells)} | {direction} |"
         assert row in text.splitlines()
 
 
@@ -99,6 +112,38 @@ def test_the_report_shows_the_figures_of_both_models() -> None:
     text = markdown(**facts())
     for name in ("baseline_scores", "image_scores", "baseline_confusion", "image_confusion"):
         assert text.count(f"](plots/{name}.png)") == 1
+
+
+def test_the_report_tells_the_decision() -> None:
+    given = facts()
+    text = markdown(**given).split("## Decision")[1].split("## Data")[0]
+    assert "Chosen on the 1,001 reals and 2,001 fakes of `valid`." in text
+    assert "at most 3% of the fakes of `valid` lie below" in text
+    for row in (
+        "| temperature | 1.25 | 1.25 |",
+        "| rule of the threshold | false positive rate 0.01 | false positive rate 0.01 |",
+        "| threshold | 0.43 | 0.43 |",
+        "| uncertain scores | 0.31 to 0.62 | 0.31 to 0.62 |",
+        "| test images that are uncertain | 12.5% | 12.5% |",
+        "| fakes of test below the limits | 2.1% | 2.1% |",
+        "| reals of test above the limits | 3.4% | 3.4% |",
+    ):
+        assert row in text.splitlines()
+    sensitivity = f"{BASELINE['recall']:.3f} (0.250 to 0.750)"
+    assert f"| sensitivity (recall), exact 90% interval | {sensitivity} |" in text
+    assert f"log loss from 0.777 to {IMAGE['log_loss']:.3f}" in text
+    assert "Note" not in text
+    given["decisions"]["image"]["notes"] = ("valid is too small.",)
+    assert "\n\n> Note (image): valid is too small.\n\n" in markdown(**given)
+    given["decisions"]["baseline"]["notes"] = ("valid is too small.",)
+    assert "\n\n> Note (baseline and image): valid is too small.\n\n" in markdown(**given)
+
+
+@pytest.mark.parametrize(("rule", "named"), [(0.5, "given"), ("youden", "youden")])
+def test_the_report_names_the_rule(rule: Any, named: str) -> None:
+    given = facts()
+    given["decisions"]["image"]["rule"] = rule
+    assert f"| rule of the threshold | false positive rate 0.01 | {named} |" in markdown(**given)
 
 
 def test_the_report_tells_the_data() -> None:
