@@ -14,7 +14,7 @@ from deepfake.tracking.run import start_run
 from stages.running import stage
 
 # The model sees `FEATURES` alone; the others name the images in the predictions.
-COLUMNS = ["image_id", "label", "path", *FEATURES]
+COLUMNS = ["image_id", "label", "path", "source", *FEATURES]
 
 
 @stage
@@ -33,6 +33,7 @@ def main() -> None:
                 table["label"].to_numpy(),
                 baseline.score(pipeline, table),
                 table["path"].tolist(),
+                table["source"].tolist(),
             )
             for split, table in tables.items()
         }

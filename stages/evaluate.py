@@ -39,9 +39,10 @@ def main() -> None:
 
 
 def _table(split: str, ids: list[str], labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-    """The predictions of a split, with the path of each image."""
-    source_paths = shards.source_paths(paths.IMAGES, split)
-    return predictions(ids, labels, scores, [source_paths[name] for name in ids])
+    """The predictions of a split, with the path of each image and the name of its source."""
+    origins = shards.origins(paths.IMAGES, split)
+    found, sources = zip(*(origins[name] for name in ids), strict=True)
+    return predictions(ids, labels, scores, list(found), list(sources))
 
 
 def _from_embeddings(settings: params.Params) -> dict[str, Scores]:

@@ -257,6 +257,19 @@ def test_checks_of_a_section_name_key_and_value(changes: dict[str, Any], told: s
     assert told in refusal(changed(changes))
 
 
+def test_sources_of_one_name_are_refused_by_their_paths() -> None:
+    values = changed({"data.folder.path": ["a/faces.zip", "more", "b/faces"]})
+    assert "data.folder.path: " in refusal(values)
+    assert "a/faces.zip and b/faces would both be the source 'faces'" in refusal(values)
+
+
+@pytest.mark.parametrize("value", [3, [], ["a", 3]])
+def test_a_path_is_text_or_a_list_of_texts(value: Any) -> None:
+    told = refusal(changed({"data.folder.path": value}))
+    assert "  data.folder.path" in told
+    assert "list[" not in told
+
+
 def test_the_value_shown_is_kept_short() -> None:
     line = refusal(changed({"data.source": "x" * 5000})).splitlines()[1]
     assert "xxx...; " in line

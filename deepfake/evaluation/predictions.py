@@ -1,7 +1,7 @@
 """Tables of predictions, a row an image.
 
-Columns: `image_id`, `label` (0 real, 1 fake), `score` (P(fake)), and `path`, which is the image's
-path in its source, so that a mistake can be looked at.
+Columns: `image_id`, `label` (0 real, 1 fake), `score` (P(fake)), `path`, which is the image's path
+in its source, so that a mistake can be looked at, and `source`, the name of that source.
 """
 
 from pathlib import Path
@@ -14,11 +14,15 @@ from deepfake.common.files import replacing
 
 SCORE_DIGITS = 6
 
-_COLUMNS = {"image_id": "str", "label": "int8", "score": "float64", "path": "str"}
+_COLUMNS = {"image_id": "str", "label": "int8", "score": "float64", "path": "str", "source": "str"}
 
 
 def predictions(
-    image_ids: list[str], labels: np.ndarray, scores: np.ndarray, paths: list[str]
+    image_ids: list[str],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    paths: list[str],
+    sources: list[str] | str = "",
 ) -> pd.DataFrame:
     """Make the table of predictions of n images.
 
@@ -27,6 +31,7 @@ def predictions(
         labels: shape (n,).
         scores: shape (n,), in [0, 1]; rounded to `SCORE_DIGITS`, as in the file.
         paths: n paths in the source.
+        sources: n names of sources, or one name for all.
 
     Raises:
         PipelineError: a score is not in [0, 1].
@@ -37,6 +42,7 @@ def predictions(
             "label": np.asarray(labels, dtype="int8"),
             "score": np.round(np.asarray(scores, dtype="float64"), SCORE_DIGITS),
             "path": paths,
+            "source": sources,
         }
     )
     return _checked(table, "predictions")

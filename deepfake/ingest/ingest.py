@@ -97,7 +97,8 @@ def read_all(source: Source, placed: list[Entry]) -> Iterator[Checked]:
         except (Unreadable, images.BadImage) as error:
             return Checked(entry, Rejected(entry.path, error.reason), _NO_HASH)
         name, split = image_id(entry.path), split_of(entry)
-        return Checked(entry, ImageFile(name, entry.label, split, entry.path, data), hash)
+        found = ImageFile(name, entry.label, split, entry.path, data, entry.source)
+        return Checked(entry, found, hash)
 
     return ordered(read, placed, THREADS_PER_CORE * cores())
 

@@ -1,8 +1,9 @@
 """Which images of a source are used, and in which split and order; no image is opened for this.
 
 `make_plan` applies, in this order: `data.limit_per_class`, exact duplicates, and a drawn split
-where the source has none. Everything here follows from the seed and the paths of the images, so
-the same source gives the same plan on any machine.
+where a source has none. Limit and drawn split are those of each source by itself; duplicates are
+sought among all images. Everything here follows from the seed and the paths of the images, so the
+same source gives the same plan on any machine.
 """
 
 import hashlib
@@ -61,7 +62,11 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
         PipelineError: a class is empty in some split.
     """
     offer = source.offer()
-    entries = limited(offer.entries, params.limit_per_class, seed)
+    entries = [
+        entry
+        for part in _by_source(offer.entries)
+        for entry in limited(part, params.limit_per_class, seed)
+    ]
     left_out = dict(offer.left_out)
     if len(entries) < len(offer.entries):
         left_out["over data.limit_per_class"] = len(offer.entries) - len(entries)
@@ -70,13 +75,13 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
     refused = {entry.path for entry in both}
     kept = [entry for entry in entries if entry.path not in refused]
     groups = [group for group in groups if len(_labels(group)) == 1]
-    if any(entry.split is None for entry in kept):
-        fractions = (params.folder.valid_fraction, params.folder.test_fraction)
-        placed = assign_splits(kept, groups, fractions, seed)
-        dropped: dict[str, str] = {}
-    else:
-        dropped = _copies_to_drop(groups)
-        placed = [entry for entry in kept if entry.path not in dropped]
+    fractions = (params.folder.valid_fraction, params.folder.test_fraction)
+    placed = [
+        entry for part in _by_source(kept) for entry in _with_splits(part, groups, fractions, seed)
+    ]
+    splits = {entry.path: split_of(entry) for entry in placed}
+    dropped = _copies_to_drop(groups, splits)
+    placed = [entry for entry in placed if entry.path not in dropped]
     check_classes(Counter((split_of(item), item.label) for item in placed), "in the source")
     duplicates = {
         "groups": len(groups),
@@ -218,17 +223,18 @@ def _labels(group: list[Entry]) -> set[int]:
     return {entry.label for entry in group}
 
 
-def _copies_to_drop(groups: list[list[Entry]]) -> dict[str, str]:
-    """Path and split of each copy of an image that a more important split has too."""
+def _copies_to_drop(groups: list[list[Entry]], splits: dict[str, str]) -> dict[str, str]:
+    """Path and split of each copy of an image that a more important split has too.
+
+    Args:
+        groups: identical files.
+        splits: the split of each file, by its path.
+    """
     dropped: dict[str, str] = {}
     for group in groups:
-        present = {entry.split for entry in group}
-        keep = next(split for split in SPLITS_BY_IMPORTANCE if split in present)
-        dropped |= {
-            entry.path: entry.split
-            for entry in group
-            if entry.split is not None and entry.split != keep
-        }
+        found = {entry.path: splits[entry.path] for entry in group}
+        keep = next(split for split in SPLITS_BY_IMPORTANCE if split in found.values())
+        dropped |= {path: split for path, split in found.items() if split != keep}
     return dropped
 
 
@@ -240,6 +246,23 @@ def _copy_warnings(dropped: dict[str, str]) -> list[str]:
         f"{len(dropped)} images are in a more important split as well, byte for byte (test comes "
         f"before valid, valid before train), and were left out of the less important one: {first}"
     ]
+
+
+def _by_source(entries: list[Entry]) -> list[list[Entry]]:
+    """The entries of each source, in the order of `entries`."""
+    parts: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        parts[entry.source].append(entry)
+    return list(parts.values())
+
+
+def _with_splits(
+    entries: list[Entry], groups: list[list[Entry]], fractions: tuple[float, float], seed: int
+) -> list[Entry]:
+    """The entries of one source with its own splits, or with drawn ones if it has none."""
+    if any(entry.split is None for entry in entries):
+        return assign_splits(entries, groups, fractions, seed)
+    return entries
 
 
 def assign_splits(

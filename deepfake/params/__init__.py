@@ -14,6 +14,7 @@ from deepfake.params.data import (
     KaggleParams,
     NearDuplicateParams,
     SampleParams,
+    source_name,
 )
 from deepfake.params.file import (
     load,
@@ -60,5 +61,6 @@ __all__ = [
     "TrainParams",
     "load",
     "parse_yaml",
+    "source_name",
     "validate",
 ]

@@ -1,8 +1,9 @@
 """The section `data`: where the images come from, and what `ingest` accepts."""
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from deepfake.params.base import Count, Fraction, Positive, Section, described
 
@@ -40,8 +41,29 @@ class CsvParams(Section):
     split_column: str | None = described("its column with train, valid or test, or null")
 
 
+def source_name(path: str) -> str:
+    """The name of the source at `path`: its last part, without the suffix of a zip."""
+    last = PurePath(path).name or path
+    return last[: -len(".zip")] if last.lower().endswith(".zip") else last
+
+
+def _named_apart(path: str | list[str]) -> str | list[str]:
+    """`path`, unless two of several paths would give their sources the same name."""
+    first: dict[str, str] = {}
+    for one in path if isinstance(path, list) else [path]:
+        name = source_name(one)
+        if name in first:
+            raise ValueError(
+                f"{first[name]} and {one} would both be the source {name!r}: rename one of them"
+            )
+        first[name] = one
+    return path
+
+
 class FolderParams(Section):
-    path: str = described("directory or zip; a relative path starts at the repository")
+    path: Annotated[
+        str | Annotated[list[str], Field(min_length=1)], AfterValidator(_named_apart)
+    ] = described("directory or zip, or a list of them; a relative path starts at the repository")
     real: Annotated[list[str], Field(min_length=1)] = described(
         "names of class folders or CSV labels that mean real, in any case"
     )
@@ -51,6 +73,11 @@ class FolderParams(Section):
     csv: CsvParams
     valid_fraction: Fraction = described("share of valid, where the source has no splits")
     test_fraction: Fraction = described("share of test, where the source has no splits")
+
+    @property
+    def paths(self) -> list[str]:
+        """The directories and zips of `path`, one or several."""
+        return [self.path] if isinstance(self.path, str) else self.path
 
     @model_validator(mode="after")
     def _consistent(self) -> "FolderParams":
@@ -77,7 +104,7 @@ class NearDuplicateParams(Section):
 class DataParams(Section):
     source: Literal["sample", "kaggle", "folder"] = described("where the images come from")
     limit_per_class: Count | None = described(
-        "images of each class, all splits together; null: all of them"
+        "images of each class of a source, all splits together; null: all of them"
     )
     max_bad_fraction: Fraction = described("share of unusable images above which `ingest` stops")
     shard_megabytes: Annotated[int, Field(ge=1, le=1024)] = described(

@@ -15,7 +15,7 @@ def table(labels: list[int] | np.ndarray, values: list[float] | np.ndarray) -> p
     ids = [f"id{number}" for number in range(len(labels))]
     paths = [f"test/{name}.jpg" for name in ids]
     values = np.asarray(values, dtype=float)
-    return predictions.predictions(ids, np.asarray(labels), values, paths)
+    return predictions.predictions(ids, np.asarray(labels), values, paths, "faces")
 
 
 def test_predictions_come_back_from_their_file_exactly(tmp_path: Path) -> None:
@@ -24,6 +24,7 @@ def test_predictions_come_back_from_their_file_exactly(tmp_path: Path) -> None:
         np.array([0, 1, 1]),
         np.array([0, 1 / 3, 1], dtype="float32"),
         ["real/1.jpg", 'real/a "b", c.png', "null"],
+        ["faces", "NA", "a,b"],
     )
     predictions.write_predictions(tmp_path / "a.csv", written)
     read = predictions.read_predictions(tmp_path / "a.csv")
@@ -32,6 +33,7 @@ def test_predictions_come_back_from_their_file_exactly(tmp_path: Path) -> None:
     assert read["image_id"].iloc[0] == "001"
     assert read["image_id"].iloc[2] == "a,b"
     assert read["path"].tolist() == ["real/1.jpg", 'real/a "b", c.png', "null"]
+    assert read["source"].tolist() == ["faces", "NA", "a,b"]
 
 
 def test_an_image_id_may_be_any_text(tmp_path: Path) -> None:
@@ -44,7 +46,7 @@ def test_an_image_id_may_be_any_text(tmp_path: Path) -> None:
 def test_the_file_of_predictions_is_plain(tmp_path: Path) -> None:
     predictions.write_predictions(tmp_path / "a.csv", table([1], [2 / 3]))
     assert (tmp_path / "a.csv").read_bytes() == (
-        b"image_id,label,score,path\nid0,1,0.666667,test/id0.jpg\n"
+        b"image_id,label,score,path,source\nid0,1,0.666667,test/id0.jpg,faces\n"
     )
 
 
