@@ -9,7 +9,7 @@ import pandas as pd
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import read_json, write_json, write_text
-from deepfake.evaluation import comparison
+from deepfake.evaluation import by_source, comparison
 from deepfake.evaluation.bootstrap import roc_band
 from deepfake.evaluation.predictions import read_predictions
 from deepfake.reporting import figures, report
@@ -65,6 +65,9 @@ def _compare(settings: params.Params) -> tuple[dict[str, Any], dict[str, pd.Data
     facts = {
         "roc_auc_image_minus_baseline": interval,
         "test": comparison.side_by_side(results["baseline"], results["image"]),
+        "by_source": by_source.each_source(
+            scored, threshold=settings.evaluate.threshold, **sampling
+        ),
     }
     return facts, {model: roc_band(table, **sampling) for model, table in scored.items()}
 

@@ -66,6 +66,15 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
     if len(np.unique(labels)) < 2:
         return 0.5
     fpr, tpr, _ = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
+    return equal_error(fpr, tpr)
+
+
+def equal_error(fpr: np.ndarray, tpr: np.ndarray) -> float:
+    """The error rate at which a ROC curve has as many false positives as false negatives.
+
+    Args:
+        fpr, tpr: shape (n,), from 0 to 1.
+    """
     gap = fpr - (1 - tpr)
     after = int(np.argmax(gap >= 0))
     before = max(after - 1, 0)

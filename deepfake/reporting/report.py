@@ -7,7 +7,7 @@ import yaml
 
 from deepfake.common.labels import SPLITS
 from deepfake.evaluation.comparison import LOSSES
-from deepfake.reporting import verdict
+from deepfake.reporting import groups, verdict
 
 # The heading up to which the report is what a run prints at its end.
 BODY = "## Both models on the test images"
@@ -48,6 +48,7 @@ def markdown(
         "![ROC curves of both models](plots/roc.png)",
         _band_sentence(params["compare"]),
         _figures_table(),
+        *groups.sources_section(comparison["by_source"], params["compare"]["confidence"]),
         "## Data",
         _data_table(data),
         _bad_sentence(data),
@@ -111,12 +112,17 @@ def _figures_table() -> str:
 
 
 def _data_table(data: dict[str, Any]) -> str:
-    source = ", ".join(f"{key} {value}" for key, value in data["source"].items() if value)
-    rows = [f"Source: {source}.", "", "| split | real | fake |", "|---|---:|---:|"]
+    sources = data["source"].get("sources", [data["source"]])
+    rows = [f"Source: {_described(source)}." for source in sources]
+    rows = ["\n\n".join(rows), "", "| split | real | fake |", "|---|---:|---:|"]
     for split in SPLITS:
         counts = data["counts"][split]
         rows.append(f"| {split} | {counts['real']:,} | {counts['fake']:,} |")
     return "\n".join(rows)
+
+
+def _described(source: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in source.items() if value)
 
 
 def _bad_sentence(data: dict[str, Any]) -> str:

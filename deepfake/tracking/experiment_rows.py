@@ -202,8 +202,20 @@ def _ensure_figures(
         for target, path in files.items():
             shutil.copyfile(path, Path(folder) / target)
         run.files([folder])
+        run.metrics(_by_source(name, root))
         run.tags({"figures_sha256": digest})
     return True
+
+
+def _by_source(name: str, root: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """The metrics of a model on the test images of each source, where there are several."""
+    groups = read_json(root / paths.COMPARISON)["by_source"]
+    return {
+        "source": {
+            source: {metric: found["value"] for metric, found in group[name].items()}
+            for source, group in groups.items()
+        }
+    }
 
 
 def _figures(name: str, root: Path) -> dict[str, Path]:

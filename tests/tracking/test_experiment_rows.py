@@ -62,6 +62,16 @@ def outputs(root: Path, lock: bool = True) -> None:
         paths.HISTORY: "phase,epoch,train_loss,valid_roc_auc\nhead,1,0.7,0.5\nhead,2,0.6,0.7\n",
         paths.curves("baseline") / "coefficients.csv": "feature,coefficient\nbytes,0.5\n",
         paths.REPORT: "# Report\n",
+        paths.COMPARISON: json.dumps(
+            {
+                "by_source": {
+                    "faces": {
+                        "baseline": {"roc_auc": {"value": 0.5, "low": 0.4, "high": 0.6}},
+                        "image": {"roc_auc": {"value": 0.9, "low": 0.8, "high": 1.0}},
+                    }
+                }
+            }
+        ),
         paths.FIGURES / "roc.png": "both",
         paths.FIGURES / "history.png": "history",
         paths.FIGURES / "coefficients.png": "coefficients",
@@ -143,6 +153,8 @@ def assert_whole(root: Path, found: list[Any]) -> None:
         assert Path(figure).read_text() == f"roc of {name}"
         assert [item.dataset.name.split("-")[1] for item in row.inputs.dataset_inputs] == [*SPLITS]
         assert len(row.outputs.model_outputs) == 1
+    assert baseline.data.metrics["source_faces_roc_auc"] == 0.5
+    assert image.data.metrics["source_faces_roc_auc"] == 0.9
     assert (baseline.data.tags["row"], image.data.tags["row"]) == ("baseline", "image")
     assert image.data.tags["stage"] == "train, evaluate"
     assert artifacts(root, image, "training") == {"training/summary.json"}
