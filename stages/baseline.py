@@ -1,11 +1,14 @@
 """Stage `baseline`: logistic regression on the metadata alone."""
 
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import write_table
-from deepfake.evaluation.predictions import predictions
+from deepfake.evaluation.predictions import predictions, write_predictions
 from deepfake.evaluation.results import EVALUATED, write_results
 from deepfake.metadata import baseline
 from deepfake.metadata.table import FEATURES, read_metadata
@@ -27,16 +30,8 @@ def main() -> None:
         tables = {
             split: read_metadata(paths.METADATA / f"{split}.csv", COLUMNS) for split in EVALUATED
         }
-        scored = {
-            split: predictions(
-                table["image_id"].tolist(),
-                table["label"].to_numpy(),
-                baseline.score(pipeline, table),
-                table["path"].tolist(),
-                table["source"].tolist(),
-            )
-            for split, table in tables.items()
-        }
+        scored = {split: _scored(pipeline, table) for split, table in tables.items()}
+        _score_external(settings, pipeline)
         results = write_results("baseline", scored, settings.evaluate.threshold)
         coefficients = baseline.coefficients(pipeline)
         coefficients["collinear_with"] = baseline.collinear(pipeline, train)
@@ -46,6 +41,26 @@ def main() -> None:
         write_table(paths.COEFFICIENTS, coefficients)
         experiment_rows.log_baseline(run, Path(), settings)
     print(f"baseline: test ROC-AUC {results['test']['roc_auc']:.4f}")
+
+
+def _scored(pipeline: Any, table: pd.DataFrame) -> pd.DataFrame:
+    """The predictions for a table of metadata."""
+    return predictions(
+        table["image_id"].tolist(),
+        table["label"].to_numpy(),
+        baseline.score(pipeline, table),
+        table["path"].tolist(),
+        table["source"].tolist(),
+    )
+
+
+def _score_external(settings: params.Params, pipeline: Any) -> None:
+    """Score the data sets never trained on."""
+    for one in settings.evaluate.external:
+        table = read_metadata(paths.external(one.name) / paths.EXTERNAL_TABLE, COLUMNS)
+        write_predictions(
+            paths.external_predictions("baseline", one.name), _scored(pipeline, table)
+        )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from deepfake.common.files import read_json, write_json, write_text
 from deepfake.evaluation import by_source, comparison
 from deepfake.evaluation.bootstrap import roc_band
 from deepfake.evaluation.predictions import read_predictions
-from deepfake.reporting import figures, report
+from deepfake.reporting import external, figures, report
 from deepfake.reporting.verdict import verdict
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
@@ -34,6 +34,9 @@ def main() -> None:
         facts, bands = _compare(settings)
         write_json(paths.COMPARISON, facts)
         figures.draw_all(settings.evaluate.threshold, chosen.confidence, bands)
+        if facts["external"]:
+            target = paths.FIGURES / "external.png"
+            external.draw(target, facts["external"], chosen.confidence)
         sentence = verdict(facts["roc_auc_image_minus_baseline"], chosen.confidence)
         text = report.markdown(
             sentence=sentence,
@@ -42,6 +45,7 @@ def main() -> None:
             backbone=read_json(paths.BACKBONE_SUMMARY),
             training=read_json(paths.TRAINING_SUMMARY),
             comparison=facts,
+            sets=read_json(paths.EXTERNAL_SUMMARY)["sets"],
             params=settings.model_dump(mode="json"),
         )
         write_text(paths.REPORT, text)
@@ -62,14 +66,32 @@ def _compare(settings: params.Params) -> tuple[dict[str, Any], dict[str, pd.Data
         "seed": settings.seed,
     }
     interval = comparison.bootstrap_difference(scored["baseline"], scored["image"], **sampling)
+    how = {**sampling, "threshold": settings.evaluate.threshold}
     facts = {
         "roc_auc_image_minus_baseline": interval,
         "test": comparison.side_by_side(results["baseline"], results["image"]),
-        "by_source": by_source.each_source(
-            scored, threshold=settings.evaluate.threshold, **sampling
-        ),
+        "by_source": by_source.each_source(scored, **how),
+        "external": _external(settings, scored, how),
     }
     return facts, {model: roc_band(table, **sampling) for model, table in scored.items()}
+
+
+def _external(
+    settings: params.Params, test: dict[str, pd.DataFrame], how: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Both models on test and on each data set never trained on; nothing without such a set."""
+    tables = {
+        one.name: {
+            model: read_predictions(paths.external_predictions(model, one.name)) for model in MODELS
+        }
+        for one in settings.evaluate.external
+    }
+    if not tables:
+        return {}
+    return {
+        name: by_source.both_models(found, **how)
+        for name, found in {"test": test, **tables}.items()
+    }
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@ IMAGES_REPORT = IMAGES / "report.json"
 METADATA = Path("data/metadata")
 DATA_SUMMARY = METADATA / "summary.json"
 
+EXTERNAL = Path("data/external")
+EXTERNAL_SUMMARY = EXTERNAL / "summary.json"
+EXTERNAL_TABLE = Path("metadata.csv")  # in the folder of each set
+
 BASELINE_MODEL = Path("data/models/baseline.joblib")
 IMAGE_MODEL = Path("data/models/image.keras")
 
@@ -36,6 +40,16 @@ REPORT = Path("report.md")
 def predictions(model: str) -> Path:
     """The folder with the predictions of `baseline` or `image`, a CSV a split."""
     return Path("data/predictions") / model
+
+
+def external(name: str) -> Path:
+    """The folder of an external data set: shards of the one split `test`, and `metadata.csv`."""
+    return EXTERNAL / name
+
+
+def external_predictions(model: str, name: str) -> Path:
+    """The predictions of `baseline` or `image` for an external data set."""
+    return predictions(model) / f"external-{name}.csv"
 
 
 def curves(model: str) -> Path:

@@ -66,13 +66,14 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
     plan = make_plan(source, params, seed)
     drop_from_train = params.near_duplicates.drop_from_train
     _require_space(source, plan.placed, directory, twice=drop_from_train)
-    with _replacing_directory(directory) as partial:
-        counts, rejected, hashes = _write_shards(source, plan, partial, params.shard_megabytes)
+    with replacing_directory(directory) as partial:
+        counts, rejected, hashes = write_shards(source, plan, partial, params.shard_megabytes)
         check_bad(rejected, len(plan.placed) + len(plan.rejected), params.max_bad_fraction)
         pairs = hashes.near_duplicates(params.near_duplicates.max_distance)
         dropped = [pair for pair in pairs if pair["split"] == "train" and drop_from_train]
+        paths = {pair["path"] for pair in dropped}
+        hashes.write(partial, without=paths)
         if dropped:
-            paths = {pair["path"] for pair in dropped}
             _rewrite_without(partial, "train", paths, params.shard_megabytes)
             counts.subtract(("train", _LABELS[pair["label"]]) for pair in dropped)
         check_classes(counts, "after unusable images were taken out")
@@ -103,7 +104,7 @@ def read_all(source: Source, placed: list[Entry]) -> Iterator[Checked]:
     return ordered(read, placed, THREADS_PER_CORE * cores())
 
 
-def _write_shards(
+def write_shards(
     source: Source, plan: Plan, directory: Path, megabytes: float
 ) -> tuple[Counter[tuple[str, int]], list[Rejected], HashesBySplit]:
     """Write the usable images of a plan to shards in `directory`.
@@ -160,7 +161,7 @@ def _require_space(source: Source, placed: list[Entry], directory: Path, twice: 
 
 
 @contextmanager
-def _replacing_directory(directory: Path) -> Iterator[Path]:
+def replacing_directory(directory: Path) -> Iterator[Path]:
     """Yield an empty directory next to `directory`.
 
     On success it replaces `directory`; on failure it is deleted.

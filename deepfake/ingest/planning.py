@@ -70,11 +70,7 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
     left_out = dict(offer.left_out)
     if len(entries) < len(offer.entries):
         left_out["over data.limit_per_class"] = len(offer.entries) - len(entries)
-    groups = identical(source, entries)
-    both = [entry for group in groups if len(_labels(group)) > 1 for entry in group]
-    refused = {entry.path for entry in both}
-    kept = [entry for entry in entries if entry.path not in refused]
-    groups = [group for group in groups if len(_labels(group)) == 1]
+    kept, refused, groups = without_both_labels(source, entries)
     fractions = (params.folder.valid_fraction, params.folder.test_fraction)
     placed = [
         entry for part in _by_source(kept) for entry in _with_splits(part, groups, fractions, seed)
@@ -87,10 +83,10 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
         "groups": len(groups),
         "files": sum(len(group) for group in groups),
         "dropped": {split: list(dropped.values()).count(split) for split in SPLITS},
-        "under_both_labels": len(both),
+        "under_both_labels": len(refused),
     }
-    rejected = [*offer.rejected, *(Rejected(path, BOTH_LABELS) for path in sorted(refused))]
     warnings = [*offer.warnings, *_copy_warnings(dropped)]
+    rejected = [*offer.rejected, *refused]
     return Plan(in_writing_order(placed), rejected, duplicates, left_out, warnings)
 
 
@@ -180,6 +176,22 @@ def shares(total: int, sizes: list[int]) -> list[int]:
         floors[floors.index(max(floors))] -= 1
         floors[floors.index(0)] += 1
     return floors
+
+
+def without_both_labels(
+    source: Source, entries: list[Entry]
+) -> tuple[list[Entry], list[Rejected], list[list[Entry]]]:
+    """Refuse images that are there under both labels, byte for byte.
+
+    Returns:
+        The others; those refused, sorted by path; and the groups of identical files among the
+        others.
+    """
+    groups = identical(source, entries)
+    both = {entry.path for group in groups if len(_labels(group)) > 1 for entry in group}
+    kept = [entry for entry in entries if entry.path not in both]
+    refused = [Rejected(path, BOTH_LABELS) for path in sorted(both)]
+    return kept, refused, [group for group in groups if len(_labels(group)) == 1]
 
 
 def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:

@@ -34,7 +34,7 @@ def make_report(
         "source": source,
         "counts": _by_split_and_class(counts),
         "checked": checked,
-        "bad": _bad_report(rejected, checked),
+        "bad": bad_report(rejected, checked),
         "duplicates": plan.duplicates,
         "near_duplicates": near,
         "left_out": plan.left_out,
@@ -95,7 +95,8 @@ def _by_split_and_class(counts: Counter[tuple[str, int]]) -> dict[str, dict[str,
     }
 
 
-def _bad_report(rejected: list[Rejected], checked: int) -> dict[str, Any]:
+def bad_report(rejected: list[Rejected], checked: int) -> dict[str, Any]:
+    """Count unusable images, by reason, of the `checked` that were looked at; list the first."""
     reasons = Counter(item.reason for item in rejected)
     return {
         "count": len(rejected),

@@ -60,6 +60,12 @@ def _named_apart(path: str | list[str]) -> str | list[str]:
     return path
 
 
+def _told_apart(real: list[str], fake: list[str]) -> None:
+    both = {name.lower() for name in real} & {name.lower() for name in fake}
+    if both:
+        raise ValueError(f"names that mean both real and fake: {sorted(both)}")
+
+
 class FolderParams(Section):
     path: Annotated[
         str | Annotated[list[str], Field(min_length=1)], AfterValidator(_named_apart)
@@ -86,9 +92,7 @@ class FolderParams(Section):
                 f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
                 "must leave something for train"
             )
-        both = {name.lower() for name in self.real} & {name.lower() for name in self.fake}
-        if both:
-            raise ValueError(f"names that mean both real and fake: {sorted(both)}")
+        _told_apart(self.real, self.fake)
         return self
 
 
@@ -115,3 +119,21 @@ class DataParams(Section):
     sample: SampleParams
     kaggle: KaggleParams
     folder: FolderParams
+
+
+class ExternalParams(Section):
+    """A data set that the models are scored on and not trained on: an item of a list."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    path: str
+    # As in `data.folder`; that is also what they are by default.
+    real: Annotated[list[str], Field(min_length=1)] | None = None
+    fake: Annotated[list[str], Field(min_length=1)] | None = None
+    limit_per_class: Count | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ExternalParams":
+        if (self.real is None) != (self.fake is None):
+            raise ValueError("real and fake are given together or not at all")
+        _told_apart(self.real or [], self.fake or [])
+        return self

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from deepfake.common.labels import SPLITS
 from deepfake.params.base import Count, Positive, Section, described
-from deepfake.params.data import DataParams
+from deepfake.params.data import DataParams, ExternalParams
 from deepfake.params.models import BackboneParams, EmbedParams, TrainParams
 
 
@@ -17,9 +18,21 @@ class BaselineParams(Section):
     max_iter: Count = described("iterations of the solver, at most")
 
 
+def _named_apart(sets: list[ExternalParams]) -> list[ExternalParams]:
+    names = [one.name.lower() for one in sets]
+    for name in names:
+        if names.count(name) > 1 or name in SPLITS:
+            raise ValueError(f"two data sets, or one and a split, are named {name!r}")
+    return sets
+
+
 class EvaluateParams(Section):
     threshold: Annotated[float, Field(gt=0, lt=1)] = described(
         "score from which an image is predicted fake"
+    )
+    external: Annotated[list[ExternalParams], AfterValidator(_named_apart)] = described(
+        "data sets to score and not to train on, each with `name` and `path` of a folder or zip; "
+        "and, if wanted, `real` and `fake` (as in `data.folder`) and `limit_per_class`"
     )
 
 

@@ -1,9 +1,9 @@
-"""What the report says about parts of the images: each source."""
+"""Tables of metrics of groups of images, and what the report says about each source."""
 
 from typing import Any
 
 MODELS = ("baseline", "image")
-_HEADINGS = {
+HEADINGS = {
     "roc_auc": "ROC-AUC",
     "average_precision": "average precision",
     "eer": "EER",
@@ -42,7 +42,7 @@ def table(what: str, groups: dict[str, dict[str, Any]], shown: tuple[str, ...]) 
         groups: what `both_models` returned of each group.
         shown: the metrics.
     """
-    headings = [what, "real", "fake", "model", *(_HEADINGS[name] for name in shown)]
+    headings = [what, "real", "fake", "model", *(HEADINGS[name] for name in shown)]
     rows = [_row(headings), _row(["---", "---:", "---:", "---", *["---:"] * len(shown)])]
     for name, group in groups.items():
         for model in MODELS:

@@ -7,7 +7,7 @@ import yaml
 
 from deepfake.common.labels import SPLITS
 from deepfake.evaluation.comparison import LOSSES
-from deepfake.reporting import groups, verdict
+from deepfake.reporting import external, groups, verdict
 
 # The heading up to which the report is what a run prints at its end.
 BODY = "## Both models on the test images"
@@ -26,6 +26,7 @@ def markdown(
     backbone: dict[str, Any],
     training: dict[str, Any],
     comparison: dict[str, Any],
+    sets: list[dict[str, Any]],
     params: dict[str, Any],
 ) -> str:
     """Write the report.
@@ -34,6 +35,7 @@ def markdown(
         sentence: the verdict.
         features: what the baseline relies on, most important first.
         data, backbone, training, comparison: the JSON files of the stages.
+        sets: what the stage `external` said about each data set never trained on.
         params: `params.yaml`.
     """
     parts = ["# Real faces or deepfakes: the report", sentence]
@@ -49,6 +51,7 @@ def markdown(
         _band_sentence(params["compare"]),
         _figures_table(),
         *groups.sources_section(comparison["by_source"], params["compare"]["confidence"]),
+        *external.section(comparison["external"], sets, params),
         "## Data",
         _data_table(data),
         _bad_sentence(data),

@@ -208,13 +208,16 @@ def _ensure_figures(
 
 
 def _by_source(name: str, root: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """The metrics of a model on the test images of each source, where there are several."""
-    groups = read_json(root / paths.COMPARISON)["by_source"]
+    """The metrics of a model on the test images of each source, where there are several, and on
+    each data set never trained on."""
+    facts = read_json(root / paths.COMPARISON)
     return {
-        "source": {
-            source: {metric: found["value"] for metric, found in group[name].items()}
-            for source, group in groups.items()
+        kind: {
+            group: {metric: one["value"] for metric, one in found[name].items()}
+            for group, found in groups.items()
+            if group != "test"  # which has all metrics of its own
         }
+        for kind, groups in (("source", facts["by_source"]), ("external", facts["external"]))
     }
 
 
@@ -223,8 +226,10 @@ def _figures(name: str, root: Path) -> dict[str, Path]:
     same names, because the page compares files of equal names."""
     plots = root / paths.FIGURES
     shared = {f"{kind}.png": plots / f"{name}_{kind}.png" for kind in _SHARED_FIGURES}
-    own = _OWN_FIGURE[name]
-    return {**shared, own: plots / own, paths.REPORT.name: root / paths.REPORT}
+    own = {figure: plots / figure for figure in (_OWN_FIGURE[name], "external.png")}
+    if not own["external.png"].exists():  # there is no data set never trained on
+        del own["external.png"]
+    return {**shared, **own, paths.REPORT.name: root / paths.REPORT}
 
 
 def _row(

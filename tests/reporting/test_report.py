@@ -34,7 +34,8 @@ def facts() -> dict[str, Any]:
             "head": {"epochs": 11, "best_epoch": 9, "valid_roc_auc": 0.7654},
             "fine_tune": {"epochs": 0, "best_epoch": 0, "valid_roc_auc": 0.0, "kept": False},
         },
-        "comparison": {"test": side_by_side(BASELINE, IMAGE), "by_source": {}},
+        "comparison": {"test": side_by_side(BASELINE, IMAGE), "by_source": {}, "external": {}},
+        "sets": [],
         "params": {
             "seed": 7,
             "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},

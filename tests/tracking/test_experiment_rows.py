@@ -64,12 +64,13 @@ def outputs(root: Path, lock: bool = True) -> None:
         paths.REPORT: "# Report\n",
         paths.COMPARISON: json.dumps(
             {
+                "external": {},
                 "by_source": {
                     "faces": {
                         "baseline": {"roc_auc": {"value": 0.5, "low": 0.4, "high": 0.6}},
                         "image": {"roc_auc": {"value": 0.9, "low": 0.8, "high": 1.0}},
                     }
-                }
+                },
             }
         ),
         paths.FIGURES / "roc.png": "both",
