@@ -31,12 +31,13 @@ def main() -> None:
         kind="data",
         after=partial(experiment_rows.ensure, Path(), settings),
     ) as run:
-        facts, bands = _compare(settings)
+        facts, bands, groups = _compare(settings)
         write_json(paths.COMPARISON, facts)
+        write_json(paths.GROUPS, groups)
         figures.draw_all(settings.evaluate.threshold, chosen.confidence, bands)
-        if facts["external"]:
+        if groups["external"]:
             target = paths.FIGURES / "external.png"
-            external.draw(target, facts["external"], chosen.confidence)
+            external.draw(target, groups["external"], chosen.confidence)
         sentence = verdict(facts["roc_auc_image_minus_baseline"], chosen.confidence)
         text = report.markdown(
             sentence=sentence,
@@ -45,6 +46,7 @@ def main() -> None:
             backbone=read_json(paths.BACKBONE_SUMMARY),
             training=read_json(paths.TRAINING_SUMMARY),
             comparison=facts,
+            groups=groups,
             sets=read_json(paths.EXTERNAL_SUMMARY)["sets"],
             params=settings.model_dump(mode="json"),
         )
@@ -52,12 +54,15 @@ def main() -> None:
         run.params({"compare": chosen.model_dump()})
         run.metrics(facts)
         run.tags({"verdict": sentence})
-        run.files([paths.REPORT, paths.COMPARISON, paths.FIGURES / "roc.png"])
+        run.files([paths.REPORT, paths.COMPARISON, paths.GROUPS, paths.FIGURES / "roc.png"])
     print("\n".join(report.top(text)))
 
 
-def _compare(settings: params.Params) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """The content of `metrics/comparison.json`, and the band of each model's ROC curve."""
+def _compare(
+    settings: params.Params,
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame], dict[str, Any]]:
+    """The content of `metrics/comparison.json`, the band of each model's ROC curve, and the
+    content of `data/groups.json`."""
     scored = {model: read_predictions(paths.predictions(model) / "test.csv") for model in MODELS}
     results = {model: read_json(paths.metrics_file(model))["test"] for model in MODELS}
     sampling: dict[str, Any] = {
@@ -66,14 +71,16 @@ def _compare(settings: params.Params) -> tuple[dict[str, Any], dict[str, pd.Data
         "seed": settings.seed,
     }
     interval = comparison.bootstrap_difference(scored["baseline"], scored["image"], **sampling)
-    how = {**sampling, "threshold": settings.evaluate.threshold}
     facts = {
         "roc_auc_image_minus_baseline": interval,
         "test": comparison.side_by_side(results["baseline"], results["image"]),
-        "by_source": by_source.each_source(scored, **how),
+    }
+    how = {**sampling, "threshold": settings.evaluate.threshold}
+    groups = {
+        "source": by_source.each_source(scored, **how),
         "external": _external(settings, scored, how),
     }
-    return facts, {model: roc_band(table, **sampling) for model, table in scored.items()}
+    return facts, {model: roc_band(table, **sampling) for model, table in scored.items()}, groups
 
 
 def _external(

@@ -25,8 +25,12 @@ def main() -> None:
         run.metrics({"trained_on": {one["name"]: one["trained_on"] for one in sets}})
         run.files([paths.EXTERNAL_SUMMARY])
     for one in sets:
-        counts, bad = one["counts"], one["bad"]["count"]
-        print(f"{one['name']}: {counts['real']} real, {counts['fake']} fake, {bad} unusable")
+        counts, trained_on = one["counts"], one["trained_on"]
+        print(
+            f"{one['name']}: {counts['real']} real, {counts['fake']} fake, "
+            f"{one['bad']['count']} unusable; of train or valid: {trained_on['copies']} copies, "
+            f"{trained_on['near']} near-duplicates"
+        )
 
 
 def _pack(settings: params.Params) -> list[dict[str, Any]]:

@@ -270,6 +270,22 @@ def test_a_path_is_text_or_a_list_of_texts(value: Any) -> None:
     assert "list[" not in told
 
 
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        ([{"name": "a"}], "evaluate.external.0.path: the key is missing"),
+        ([{"name": "a/b", "path": "x"}], "evaluate.external.0.name: received 'a/b'"),
+        ([{"name": "a", "path": "x", "pth": 1}], "evaluate.external.0.pth: unknown key"),
+        ([{"name": "a", "path": "x"}, {"name": "A", "path": "y"}], "are named 'a'"),
+        ([{"name": "test", "path": "x"}], "are named 'test'"),
+        ([{"name": "a", "path": "x", "real": ["r"]}], "given together or not at all"),
+        ([{"name": "a", "path": "x", "real": ["r"], "fake": ["R"]}], "mean both real and fake"),
+    ],
+)
+def test_data_never_trained_on_is_checked(sets: list[Any], told: str) -> None:
+    assert told in refusal(changed({"evaluate.external": sets}))
+
+
 def test_the_value_shown_is_kept_short() -> None:
     line = refusal(changed({"data.source": "x" * 5000})).splitlines()[1]
     assert "xxx...; " in line

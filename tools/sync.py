@@ -32,7 +32,7 @@ NEEDED = (
     paths.METADATA,
     *(paths.EMBEDDINGS / f"{split}.csv" for split in SPLITS),
     paths.TRAINING,
-    paths.COMPARISON,
+    paths.GROUPS,
     paths.FIGURES,
     paths.REPORT,
 )

@@ -33,6 +33,7 @@ TRAINING_SUMMARY = TRAINING / "summary.json"
 HISTORY = TRAINING / "history.csv"
 
 COMPARISON = Path("metrics/comparison.json")
+GROUPS = Path("data/groups.json")  # metrics of each source, and of data never trained on
 FIGURES = Path("plots")
 REPORT = Path("report.md")
 

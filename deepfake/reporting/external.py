@@ -44,31 +44,38 @@ def carries(groups: dict[str, dict[str, Any]]) -> list[str]:
     """
     found = {name: group["image"].get("roc_auc") for name, group in groups.items()}
     test = found.pop("test")
-    told = [f"{_how_far(roc_auc, test)} {name}" for name, roc_auc in found.items() if roc_auc]
+    told = [
+        f"{name} ({one['value']:.3f}), {_how_far(one, test)}" for name, one in found.items() if one
+    ]
     if not told:
         return []
     return [
-        f"The image model's ROC-AUC of {test['value']:.3f} on test carries {'; '.join(told)}. "
-        "(Fully: the interval reaches the value on test. Not: it reaches chance, 0.5, or lies "
-        "below.)"
+        f"How far the image model's ROC-AUC of {test['value']:.3f} on test carries: "
+        f"{'; '.join(told)}."
     ]
 
 
 def _how_far(roc_auc: dict[str, float], test: dict[str, float]) -> str:
-    value = f"({roc_auc['value']:.3f}) to"
-    if roc_auc["low"] <= 0.5:
-        return f"not {value}"
-    return f"fully {value}" if roc_auc["high"] >= test["value"] else f"in part {value}"
+    """By which of chance and the value on test lie within the interval, or beyond its end."""
+    chance, like_test = roc_auc["low"] <= 0.5, roc_auc["high"] >= test["value"]
+    if chance and like_test:
+        return "too few images to tell"
+    if chance:
+        return "not at all: no better than chance"
+    return (
+        "without a loss that shows" if like_test else "in part: better than chance, not as on test"
+    )
 
 
 def _warning(one: dict[str, Any]) -> str | None:
-    trained_on, images = one["trained_on"], sum(one["counts"].values())
+    trained_on = one["trained_on"]
     if not trained_on["copies"] + trained_on["near"]:
         return None
     return (
-        f"> Warning: of the {images:,} images of **{one['name']}**, {trained_on['copies']:,} are "
-        f"images of train or valid, byte for byte, and {trained_on['near']:,} look like one "
-        f"({', '.join(trained_on['examples'])}). Its metrics are too good."
+        f"> Warning: among the {sum(one['counts'].values()):,} images of **{one['name']}** there "
+        f"are copies of images of train or valid ({trained_on['copies']:,}) or near-duplicates "
+        f"({trained_on['near']:,}), such as {', '.join(trained_on['examples'])}. Its metrics are "
+        "too good."
     )
 
 
@@ -94,9 +101,9 @@ def draw(path: Path | str, groups: dict[str, dict[str, Any]], confidence: float)
             if metric == "roc_auc":
                 panel.axvline(0.5, **DASHED)
             panel.set(xlim=(-0.03, 1.03), xlabel=HEADINGS[metric], yticks=places)
-            panel.set(yticklabels=list(groups))
+            panel.set(yticklabels=list(groups), ylim=(len(groups) - 0.5, -0.5))
+            panel.set(xticks=[0, 0.5, 1])
             panel.spines[["top", "right"]].set_visible(False)
-        panels[0].invert_yaxis()
         for model in MODELS:
             panels[0].plot([], [], "o-", color=COLORS[model], label=model)
         panels[0].plot([], [], label="chance", **DASHED)

@@ -43,7 +43,7 @@ def table(what: str, groups: dict[str, dict[str, Any]], shown: tuple[str, ...]) 
         shown: the metrics.
     """
     headings = [what, "real", "fake", "model", *(HEADINGS[name] for name in shown)]
-    rows = [_row(headings), _row(["---", "---:", "---:", "---", *["---:"] * len(shown)])]
+    rows = [_row(headings), f"|---|---:|---:|---|{'---:|' * len(shown)}"]
     for name, group in groups.items():
         for model in MODELS:
             counts = [f"{group[kind]:,}" for kind in ("real", "fake")]

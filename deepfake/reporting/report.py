@@ -7,7 +7,8 @@ import yaml
 
 from deepfake.common.labels import SPLITS
 from deepfake.evaluation.comparison import LOSSES
-from deepfake.reporting import external, groups, verdict
+from deepfake.reporting import external, verdict
+from deepfake.reporting.groups import sources_section
 
 # The heading up to which the report is what a run prints at its end.
 BODY = "## Both models on the test images"
@@ -26,6 +27,7 @@ def markdown(
     backbone: dict[str, Any],
     training: dict[str, Any],
     comparison: dict[str, Any],
+    groups: dict[str, Any],
     sets: list[dict[str, Any]],
     params: dict[str, Any],
 ) -> str:
@@ -34,7 +36,7 @@ def markdown(
     Args:
         sentence: the verdict.
         features: what the baseline relies on, most important first.
-        data, backbone, training, comparison: the JSON files of the stages.
+        data, backbone, training, comparison, groups: the JSON files of the stages.
         sets: what the stage `external` said about each data set never trained on.
         params: `params.yaml`.
     """
@@ -50,8 +52,8 @@ def markdown(
         "![ROC curves of both models](plots/roc.png)",
         _band_sentence(params["compare"]),
         _figures_table(),
-        *groups.sources_section(comparison["by_source"], params["compare"]["confidence"]),
-        *external.section(comparison["external"], sets, params),
+        *sources_section(groups["source"], params["compare"]["confidence"]),
+        *external.section(groups["external"], sets, params),
         "## Data",
         _data_table(data),
         _bad_sentence(data),

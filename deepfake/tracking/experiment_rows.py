@@ -202,22 +202,21 @@ def _ensure_figures(
         for target, path in files.items():
             shutil.copyfile(path, Path(folder) / target)
         run.files([folder])
-        run.metrics(_by_source(name, root))
+        run.metrics(_of_groups(name, root))
         run.tags({"figures_sha256": digest})
     return True
 
 
-def _by_source(name: str, root: Path) -> dict[str, dict[str, dict[str, float]]]:
+def _of_groups(name: str, root: Path) -> dict[str, dict[str, dict[str, float]]]:
     """The metrics of a model on the test images of each source, where there are several, and on
     each data set never trained on."""
-    facts = read_json(root / paths.COMPARISON)
     return {
         kind: {
             group: {metric: one["value"] for metric, one in found[name].items()}
             for group, found in groups.items()
             if group != "test"  # which has all metrics of its own
         }
-        for kind, groups in (("source", facts["by_source"]), ("external", facts["external"]))
+        for kind, groups in read_json(root / paths.GROUPS).items()
     }
 
 

@@ -17,6 +17,18 @@ def test_scorer_gives_mixed_sizes_the_model_s_own_scores(scored):
     np.testing.assert_allclose(scoring.scorer(scored)(mixed), alone, atol=1e-5)
 
 
+def test_scores_by_the_head_are_those_of_the_features(features, tmp_path):
+    extract = keras_engine.extractor(features, image_size=SIZE, views=VIEWS, batch_size=2)
+    write_shards(tmp_path, textures(5, 70, 70))
+    dimensions = features.output_shape[-1]
+    head = linear(dimensions, np.random.default_rng(0).normal(size=(dimensions, 1)))
+    ids, labels, scores = scoring.score_by_head(extract, head, tmp_path, "test")
+    assert ids == ["0", "1", "2", "3", "4"]
+    assert labels.tolist() == [0, 1, 0, 1, 0]
+    found = np.stack(list(extract(shards.image_files(tmp_path, "test"))))
+    np.testing.assert_array_equal(scores, head.scores(found))
+
+
 def test_embeddings_of_other_images_are_refused(features, tmp_path):
     extract = keras_engine.extractor(features, image_size=SIZE, views=VIEWS, batch_size=2)
     write_shards(tmp_path / "images", textures(6, 70, 70))

@@ -8,7 +8,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["ingest", "metadata", "baseline", "backbone", "embed", "train", "evaluate", "compare"]
+STAGES = [
+    "ingest", "metadata", "external", "baseline", "backbone", "embed", "train", "evaluate", "compare",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

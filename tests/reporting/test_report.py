@@ -34,7 +34,8 @@ def facts() -> dict[str, Any]:
             "head": {"epochs": 11, "best_epoch": 9, "valid_roc_auc": 0.7654},
             "fine_tune": {"epochs": 0, "best_epoch": 0, "valid_roc_auc": 0.0, "kept": False},
         },
-        "comparison": {"test": side_by_side(BASELINE, IMAGE), "by_source": {}, "external": {}},
+        "comparison": {"test": side_by_side(BASELINE, IMAGE)},
+        "groups": {"source": {}, "external": {}},
         "sets": [],
         "params": {
             "seed": 7,
@@ -108,7 +109,7 @@ def test_the_report_tells_each_of_several_sources() -> None:
     both = {"value": 0.75, "low": 0.7, "high": 0.8}
     model = dict.fromkeys(("roc_auc", "average_precision", "eer", "accuracy"), both)
     one_class = {"false_positive_rate": both}
-    given["comparison"]["by_source"] = {
+    given["groups"]["source"] = {
         "faces": {"real": 1234, "fake": 5, "baseline": model, "image": model},
         "reals": {"real": 7, "fake": 0, "baseline": one_class, "image": one_class},
     }

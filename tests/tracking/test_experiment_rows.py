@@ -62,10 +62,10 @@ def outputs(root: Path, lock: bool = True) -> None:
         paths.HISTORY: "phase,epoch,train_loss,valid_roc_auc\nhead,1,0.7,0.5\nhead,2,0.6,0.7\n",
         paths.curves("baseline") / "coefficients.csv": "feature,coefficient\nbytes,0.5\n",
         paths.REPORT: "# Report\n",
-        paths.COMPARISON: json.dumps(
+        paths.GROUPS: json.dumps(
             {
                 "external": {},
-                "by_source": {
+                "source": {
                     "faces": {
                         "baseline": {"roc_auc": {"value": 0.5, "low": 0.4, "high": 0.6}},
                         "image": {"roc_auc": {"value": 0.9, "low": 0.8, "high": 1.0}},
