@@ -62,9 +62,9 @@ def _how_far(roc_auc: dict[str, float], test: dict[str, float]) -> str:
         return "too few images to tell"
     if chance:
         return "not at all: no better than chance"
-    return (
-        "without a loss that shows" if like_test else "in part: better than chance, not as on test"
-    )
+    if like_test:
+        return "without a loss that shows"
+    return "in part: better than chance, worse than on test"
 
 
 def _warning(one: dict[str, Any]) -> str | None:

@@ -12,7 +12,8 @@ import yaml
 pytestmark = pytest.mark.slow
 
 STAGES = [
-    "ingest", "metadata", "external", "baseline", "backbone", "embed", "train", "evaluate", "compare",
+    "ingest", "metadata", "external", "baseline",
+    "backbone", "embed", "train", "evaluate", "compare",
 ]  # fmt: skip
 SECONDS = 6.0  # a stage of the shrunk pipeline takes about so long, its imports included
 

@@ -9,7 +9,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 STAGES = [
-    "ingest", "metadata", "external", "baseline", "backbone", "embed", "train", "evaluate", "compare",
+    "ingest", "metadata", "external", "baseline",
+    "backbone", "embed", "train", "evaluate", "compare",
 ]  # fmt: skip
 
 
