@@ -27,12 +27,12 @@ def _named_apart(sets: list[ExternalParams]) -> list[ExternalParams]:
 
 
 class EvaluateParams(Section):
-    threshold: Annotated[float, Field(gt=0, lt=1)] = described(
-        "score from which an image is predicted fake"
-    )
     external: Annotated[list[ExternalParams], AfterValidator(_named_apart)] = described(
         "data sets to score and not to train on, each with `name` and `path` of a folder or zip; "
         "and, if wanted, `real` and `fake` (as in `data.folder`) and `limit_per_class`"
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] = described(
+        "score from which an image is predicted fake"
     )
 
 
