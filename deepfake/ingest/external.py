@@ -16,9 +16,10 @@ from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import LABEL_NAMES
 from deepfake.data import shards
+from deepfake.ingest.duplicates import EXAMPLES, without_both_labels
 from deepfake.ingest.ingest import write_shards
 from deepfake.ingest.near_duplicates import hashes_file, nearest
-from deepfake.ingest.planning import EXAMPLES, Plan, in_writing_order, limited, without_both_labels
+from deepfake.ingest.planning import Plan, in_writing_order, limited
 from deepfake.ingest.summary import bad_report, check_bad
 from deepfake.metadata.table import read_metadata, write_metadata
 from deepfake.params import DataParams, ExternalParams

@@ -18,9 +18,9 @@ from deepfake.common.progress import shown
 from deepfake.common.threads import ordered
 from deepfake.data import images, shards
 from deepfake.data.shards import ImageFile, ShardWriter
+from deepfake.ingest.duplicates import THREADS_PER_CORE
 from deepfake.ingest.near_duplicates import HashesBySplit, perceptual_hash
 from deepfake.ingest.planning import (
-    THREADS_PER_CORE,
     Plan,
     check_classes,
     check_ids,

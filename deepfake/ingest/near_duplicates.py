@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepfake.common.labels import LABEL_NAMES, SPLITS
-from deepfake.ingest.planning import SPLITS_BY_IMPORTANCE, split_of
+from deepfake.ingest.duplicates import SPLITS_BY_IMPORTANCE
+from deepfake.ingest.planning import split_of
 from deepfake.sources.base import Entry
 
 HASH_BYTES = 32

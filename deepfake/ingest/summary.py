@@ -5,7 +5,8 @@ from typing import Any
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
-from deepfake.ingest.planning import EXAMPLES, Plan
+from deepfake.ingest.duplicates import EXAMPLES
+from deepfake.ingest.planning import Plan
 from deepfake.sources.base import Rejected
 
 # At most this many unusable files, and as many near-duplicate pairs, are listed one by one.

@@ -15,9 +15,8 @@ from PIL import Image
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL, SPLITS
 from deepfake.data import shards
+from deepfake.ingest.duplicates import BOTH_LABELS, identical
 from deepfake.ingest.planning import (
-    BOTH_LABELS,
-    identical,
     image_id,
     in_writing_order,
     limited,
