@@ -75,16 +75,19 @@ def _compare(
         "roc_auc_image_minus_baseline": interval,
         "test": comparison.side_by_side(results["baseline"], results["image"]),
     }
-    how = {**sampling, "threshold": settings.evaluate.threshold}
+    thresholds = dict.fromkeys(MODELS, settings.evaluate.threshold)
     groups = {
-        "source": by_source.each_source(scored, **how),
-        "external": _external(settings, scored, how),
+        "source": by_source.each_source(scored, thresholds, **sampling),
+        "external": _external(settings, scored, thresholds, sampling),
     }
     return facts, {model: roc_band(table, **sampling) for model, table in scored.items()}, groups
 
 
 def _external(
-    settings: params.Params, test: dict[str, pd.DataFrame], how: dict[str, Any]
+    settings: params.Params,
+    test: dict[str, pd.DataFrame],
+    thresholds: dict[str, float],
+    sampling: dict[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Both models on test and on each data set never trained on; nothing without such a set."""
     tables = {
@@ -96,7 +99,7 @@ def _external(
     if not tables:
         return {}
     return {
-        name: by_source.both_models(found, **how)
+        name: by_source.both_models(found, thresholds, **sampling)
         for name, found in {"test": test, **tables}.items()
     }
 

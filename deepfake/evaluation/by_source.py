@@ -16,38 +16,41 @@ ERROR_RATES = ("false_positive_rate", "false_negative_rate")
 
 
 def each_source(
-    tables: dict[str, pd.DataFrame], *, threshold: float, samples: int, confidence: float, seed: int
+    tables: dict[str, pd.DataFrame], thresholds: dict[str, float], **sampling: Any
 ) -> dict[str, dict[str, Any]]:
     """What `both_models` returns of the images of each source; nothing if there is only one.
 
-    Args:
-        tables: the predictions of each model, of the same images.
-        threshold, samples, confidence, seed: as for `measured`.
+    The arguments are those of `both_models`.
     """
     names = sorted(set(next(iter(tables.values()))["source"]))
     if len(names) < 2:
         return {}
-    sampling = {"samples": samples, "confidence": confidence, "seed": seed}
     return {
         name: both_models(
             {model: table[table["source"] == name] for model, table in tables.items()},
-            threshold=threshold,
+            thresholds,
             **sampling,
         )
         for name in names
     }
 
 
-def both_models(tables: dict[str, pd.DataFrame], **how: Any) -> dict[str, Any]:
+def both_models(
+    tables: dict[str, pd.DataFrame], thresholds: dict[str, float], **sampling: Any
+) -> dict[str, Any]:
     """How many images there are, `real` and `fake`, and what `measured` returns of each model.
 
     Args:
         tables: the predictions of each model, of the same images.
-        how: the arguments of `measured`.
+        thresholds: of each model.
+        sampling: `samples`, `confidence` and `seed`, as for `measured`.
     """
     labels = next(iter(tables.values()))["label"]
     counts = {"real": int((labels == 0).sum()), "fake": int((labels == 1).sum())}
-    return counts | {model: measured(table, **how) for model, table in tables.items()}
+    return counts | {
+        model: measured(table, threshold=thresholds[model], **sampling)
+        for model, table in tables.items()
+    }
 
 
 def measured(

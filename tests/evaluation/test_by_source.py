@@ -7,7 +7,8 @@ import pytest
 from deepfake.evaluation import by_source, metrics
 from deepfake.evaluation.predictions import predictions
 
-HOW = {"threshold": 0.5, "samples": 200, "confidence": 0.95, "seed": 1}
+SAMPLING = {"samples": 200, "confidence": 0.95, "seed": 1}
+HOW = {"threshold": 0.5, **SAMPLING}
 
 
 def table(number: int = 200, strength: float = 1.0, seed: int = 0) -> pd.DataFrame:
@@ -57,7 +58,9 @@ def test_no_error_among_few_images_does_not_count_as_certain() -> None:
 def test_each_source_is_measured_by_itself() -> None:
     image = table()
     baseline = image.assign(score=0.5)
-    found = by_source.each_source({"baseline": baseline, "image": image}, **HOW)
+    found = by_source.each_source(
+        {"baseline": baseline, "image": image}, {"baseline": 0.4, "image": 0.5}, **SAMPLING
+    )
     assert list(found) == ["a", "b"]
     for name, group in found.items():
         assert (group["real"], group["fake"]) == (50, 50)
@@ -66,7 +69,11 @@ def test_each_source_is_measured_by_itself() -> None:
             metrics.evaluate(part, 0.5)["roc_auc"]
         )
         assert group["baseline"]["roc_auc"]["value"] == 0.5
+        assert group["baseline"]["false_positive_rate"]["value"] == 1  # 0.5 is above 0.4
 
 
 def test_one_source_is_not_told_apart() -> None:
-    assert by_source.each_source({"image": table().assign(source="a")}, **HOW) == {}
+    assert (
+        by_source.each_source({"image": table().assign(source="a")}, {"image": 0.5}, **SAMPLING)
+        == {}
+    )
