@@ -71,7 +71,7 @@ def worth(
                 train,
                 valid,
                 settings.train,
-                channels=channels if settings.embed.pooling == "covariance" else (),
+                channels=channels,
                 seed=seed,
                 work=Path(work),
                 on_epoch=lambda row: None,
@@ -82,8 +82,10 @@ def worth(
 
 
 def _channels(settings: Params) -> list[int]:
-    """Of each block of features."""
+    """Of each block of covariance features; none for other features."""
     network, chosen = settings.backbone, settings.embed
+    if chosen.pooling != "covariance":
+        return []
     layers = [
         mobilenet_v2.shape(name, network.alpha, network.image_size)[1] for name in chosen.layers
     ]

@@ -1,12 +1,15 @@
 """Stage `baseline`: logistic regression on the metadata alone."""
 
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import sha256_file, write_table
 from deepfake.evaluation import decision
-from deepfake.evaluation.predictions import predictions
+from deepfake.evaluation.predictions import predictions, write_predictions
 from deepfake.evaluation.results import EVALUATED, write_results
 from deepfake.metadata import baseline
 from deepfake.metadata.table import FEATURES, read_metadata
@@ -15,7 +18,7 @@ from deepfake.tracking.run import start_run
 from stages.running import stage
 
 # The model sees `FEATURES` alone; the others name the images in the predictions.
-COLUMNS = ["image_id", "label", "path", *FEATURES]
+COLUMNS = ["image_id", "label", "path", "source", *FEATURES]
 
 
 @stage
@@ -28,15 +31,8 @@ def main() -> None:
         tables = {
             split: read_metadata(paths.METADATA / f"{split}.csv", COLUMNS) for split in EVALUATED
         }
-        scored = {
-            split: predictions(
-                table["image_id"].tolist(),
-                table["label"].to_numpy(),
-                baseline.score(pipeline, table),
-                table["path"].tolist(),
-            )
-            for split, table in tables.items()
-        }
+        scored = {split: _scored(pipeline, table) for split, table in tables.items()}
+        _score_external(settings, pipeline)
         # No temperature: a regression's scores fit the shares of train already, and so the saved
         # model gives the same scores.
         decided = decision.decide(
@@ -51,6 +47,26 @@ def main() -> None:
         write_table(paths.COEFFICIENTS, coefficients)
         experiment_rows.log_baseline(run, Path(), settings)
     print(f"baseline: test ROC-AUC {results['test']['roc_auc']:.4f}")
+
+
+def _scored(pipeline: Any, table: pd.DataFrame) -> pd.DataFrame:
+    """The predictions for a table of metadata."""
+    return predictions(
+        table["image_id"].tolist(),
+        table["label"].to_numpy(),
+        baseline.score(pipeline, table),
+        table["path"].tolist(),
+        sources=table["source"].tolist(),
+    )
+
+
+def _score_external(settings: params.Params, pipeline: Any) -> None:
+    """Score the data sets never trained on."""
+    for one in settings.evaluate.external:
+        table = read_metadata(paths.external(one.name) / paths.EXTERNAL_TABLE, COLUMNS)
+        write_predictions(
+            paths.external_predictions("baseline", one.name), _scored(pipeline, table)
+        )
 
 
 if __name__ == "__main__":

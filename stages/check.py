@@ -9,6 +9,7 @@ from pathlib import Path
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import read_yaml, write_text
+from deepfake.ingest import external
 from deepfake.models import mobilenet_v2, tensorflow_setup
 from deepfake.sources import open_source
 from stages.running import stage
@@ -25,9 +26,7 @@ def main() -> None:
     if settings.embed.pooling == "covariance":
         sizes = [round(scale * settings.backbone.image_size) for scale in settings.embed.scales]
         mobilenet_v2.check_positions(settings.embed.layers, settings.backbone.alpha, sizes)
-    if settings.data.source == "folder" and settings.data.model_dump() != _ingested():
-        with open_source(settings.data, settings.seed) as source:
-            source.offer()
+    _check_sources(settings)
     backbone = settings.backbone
     if backbone.weights == "imagenet" and not mobilenet_v2.imagenet_file(backbone.alpha).exists():
         tensorflow_setup.start(seed=settings.seed, precision="float32")
@@ -35,12 +34,25 @@ def main() -> None:
     write_text(paths.CHECKED, "The parameters can be used.\n")
 
 
-def _ingested() -> object:
-    """The section `data` that `ingest` last ran with, so that its source is known to be usable."""
+def _check_sources(settings: params.Params) -> None:
+    """Look at the layout and the labels of folders and zips that were not ingested before."""
+    if settings.data.source == "folder" and settings.data.model_dump() != _last("ingest", "data"):
+        with open_source(settings.data, settings.seed) as source:
+            source.offer()
+    sets = settings.evaluate.external
+    given = [chosen.model_dump(exclude_unset=True) for chosen in sets]
+    if given != _last("external", "evaluate.external"):
+        for chosen in sets:
+            with external.opened(chosen, settings.data) as source:
+                source.offer()
+
+
+def _last(stage: str, name: str) -> object:
+    """The value of a parameter that a stage last ran with, so that its sources can be used."""
     if not Path("dvc.lock").exists():
         return None
-    known = read_yaml("dvc.lock")["stages"].get("ingest", {})
-    return known.get("params", {}).get("params.yaml", {}).get("data")
+    known = read_yaml("dvc.lock")["stages"].get(stage, {})
+    return known.get("params", {}).get("params.yaml", {}).get(name)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import pandas as pd
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import read_json, write_json, write_text
-from deepfake.evaluation import comparison, decision, intervals
+from deepfake.evaluation import by_source, comparison, decision, intervals
 from deepfake.evaluation.bootstrap import roc_band
 from deepfake.evaluation.predictions import read_predictions
-from deepfake.reporting import figures, report
+from deepfake.reporting import external, figures, report
 from deepfake.reporting.verdict import verdict
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
@@ -37,10 +37,24 @@ def main() -> None:
         }
         decisions = {model: decision.read(paths.decision(model)) for model in MODELS}
         thresholds = {model: decided.threshold for model, decided in decisions.items()}
-        facts, spans, bands = _compare(settings, scored, thresholds)
+        sampling: dict[str, Any] = {
+            "samples": chosen.bootstrap_samples,
+            "confidence": chosen.confidence,
+            "seed": settings.seed,
+        }
+        facts, bands = _compare(scored, sampling)
+        spans = {
+            model: intervals.of_metrics(table, thresholds[model], **sampling)
+            for model, table in scored.items()
+        }
+        groups = _groups(settings, scored, thresholds, sampling)
         write_json(paths.COMPARISON, facts)
         write_json(paths.INTERVALS, spans)
+        write_json(paths.GROUPS, groups)
         figures.draw_all(thresholds, chosen.confidence, bands)
+        if groups["external"]:
+            target = paths.FIGURES / "external.png"
+            external.draw(target, groups["external"], chosen.confidence)
         sentence = verdict(facts["roc_auc_image_minus_baseline"], chosen.confidence)
         text = report.markdown(
             sentence=sentence,
@@ -54,41 +68,58 @@ def main() -> None:
                 model: {**asdict(decided), "on_test": decision.on_test(decided, scored[model])}
                 for model, decided in decisions.items()
             },
+            groups=groups,
+            sets=read_json(paths.EXTERNAL_SUMMARY)["sets"],
             params=settings.model_dump(mode="json"),
         )
         write_text(paths.REPORT, text)
         run.params({"compare": chosen.model_dump()})
         run.metrics(facts)
         run.tags({"verdict": sentence})
-        run.files([paths.REPORT, paths.COMPARISON, paths.FIGURES / "roc.png"])
+        run.files([paths.REPORT, paths.COMPARISON, paths.GROUPS, paths.FIGURES / "roc.png"])
     print("\n".join(report.top(text)))
 
 
 def _compare(
-    settings: params.Params, scored: dict[str, pd.DataFrame], thresholds: dict[str, float]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, pd.DataFrame]]:
-    """The content of `metrics/comparison.json`, each metric's interval, and each ROC curve's band.
+    scored: dict[str, pd.DataFrame], sampling: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """The content of `metrics/comparison.json`, and the band of each model's ROC curve.
 
     Args:
         scored: the predictions of each model on test.
-        thresholds: of each model.
+        sampling: `samples`, `confidence` and `seed` of the bootstrap.
     """
     results = {model: read_json(paths.metrics_file(model))["test"] for model in MODELS}
-    sampling: dict[str, Any] = {
-        "samples": settings.compare.bootstrap_samples,
-        "confidence": settings.compare.confidence,
-        "seed": settings.seed,
-    }
     interval = comparison.bootstrap_difference(scored["baseline"], scored["image"], **sampling)
     facts = {
         "roc_auc_image_minus_baseline": interval,
         "test": comparison.side_by_side(results["baseline"], results["image"]),
     }
-    spans = {
-        model: intervals.of_metrics(table, thresholds[model], **sampling)
-        for model, table in scored.items()
+    return facts, {model: roc_band(table, **sampling) for model, table in scored.items()}
+
+
+def _groups(
+    settings: params.Params,
+    test: dict[str, pd.DataFrame],
+    thresholds: dict[str, float],
+    sampling: dict[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """The content of `data/groups.json`: both models on each source, and on test and each data set
+    never trained on. Nothing where there is only one source, or no such set."""
+    tables = {
+        one.name: {
+            model: read_predictions(paths.external_predictions(model, one.name)) for model in MODELS
+        }
+        for one in settings.evaluate.external
     }
-    return facts, spans, {model: roc_band(table, **sampling) for model, table in scored.items()}
+    named = {"test": test, **tables} if tables else {}
+    return {
+        "source": by_source.each_source(test, thresholds, **sampling),
+        "external": {
+            name: by_source.both_models(found, thresholds, **sampling)
+            for name, found in named.items()
+        },
+    }
 
 
 if __name__ == "__main__":

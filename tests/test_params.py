@@ -273,6 +273,35 @@ def test_checks_of_a_section_name_key_and_value(changes: dict[str, Any], told: s
     assert told in refusal(changed(changes))
 
 
+def test_sources_of_one_name_are_refused_by_their_paths() -> None:
+    values = changed({"data.folder.path": ["a/faces.zip", "more", "b/faces"]})
+    assert "data.folder.path: " in refusal(values)
+    assert "a/faces.zip and b/faces would both be the source 'faces'" in refusal(values)
+
+
+@pytest.mark.parametrize("value", [3, [], ["a", 3]])
+def test_a_path_is_text_or_a_list_of_texts(value: Any) -> None:
+    told = refusal(changed({"data.folder.path": value}))
+    assert "  data.folder.path" in told
+    assert "list[" not in told
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        ([{"name": "a"}], "evaluate.external.0.path: the key is missing"),
+        ([{"name": "a/b", "path": "x"}], "evaluate.external.0.name: received 'a/b'"),
+        ([{"name": "a", "path": "x", "pth": 1}], "evaluate.external.0.pth: unknown key"),
+        ([{"name": "a", "path": "x"}, {"name": "A", "path": "y"}], "are named 'a'"),
+        ([{"name": "test", "path": "x"}], "are named 'test'"),
+        ([{"name": "a", "path": "x", "real": ["r"]}], "given together or not at all"),
+        ([{"name": "a", "path": "x", "real": ["r"], "fake": ["R"]}], "mean both real and fake"),
+    ],
+)
+def test_data_never_trained_on_is_checked(sets: list[Any], told: str) -> None:
+    assert told in refusal(changed({"evaluate.external": sets}))
+
+
 def test_the_value_shown_is_kept_short() -> None:
     line = refusal(changed({"data.source": "x" * 5000})).splitlines()[1]
     assert "xxx...; " in line
@@ -311,16 +340,22 @@ def test_parameters_cannot_be_changed_after_loading() -> None:
 
 
 def uncommented(text: str) -> list[str]:
-    """The keys with a comment neither on their own line nor on that of a section around them."""
+    """The keys with a comment neither above them, nor on their line, nor on that of a section
+    around them."""
     open_sections: list[tuple[int, bool]] = []
     missing = []
-    for line in text.splitlines():
+    lines = text.splitlines()
+    for above, line in zip(["", *lines], lines, strict=False):
         match = re.match(r"( *)([A-Za-z_]+):( |$)", line)
         if not match:
             continue
         depth = len(match[1])
         open_sections = [section for section in open_sections if section[0] < depth]
-        told = "#" in line or any(commented for _, commented in open_sections)
+        told = (
+            "#" in line
+            or above.lstrip().startswith("#")
+            or any(commented for _, commented in open_sections)
+        )
         if line.split("#")[0].rstrip().endswith(":"):
             open_sections.append((depth, told))
         elif not told:

@@ -97,6 +97,8 @@ def allowed(schema: Mapping[str, Any], plural: str = "") -> str:
     """
     if "anyOf" in schema:
         return " or ".join(allowed(option) for option in schema["anyOf"])
+    if "$ref" in schema:
+        return f"section{plural}"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     match schema["type"]:
@@ -130,7 +132,11 @@ def _range(schema: Mapping[str, Any]) -> str:
 def stages(section: str) -> list[str]:
     """The stages of dvc.yaml that depend on a top-level section of `params.yaml`."""
     described = read_yaml("dvc.yaml")["stages"]
-    return [name for name, stage in described.items() if section in stage.get("params", [])]
+    return [
+        name
+        for name, stage in described.items()
+        if any(str(item).partition(".")[0] == section for item in stage.get("params", []))
+    ]
 
 
 def page(listed: list[Parameter]) -> str:

@@ -34,6 +34,7 @@ NEEDED = (
     paths.METADATA,
     *(paths.EMBEDDINGS / f"{split}.csv" for split in SPLITS),
     paths.TRAINING,
+    paths.GROUPS,
     paths.FIGURES,
     paths.REPORT,
 )

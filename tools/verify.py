@@ -105,7 +105,9 @@ def change(path: Path, changes: list[str]) -> None:
         key, equals, text = item.partition("=")
         value = params.parse_yaml(text)
         if key == "data.folder.path":
-            value = str(Path(value).resolve())
+            several = isinstance(value, list)
+            found = [str(Path(one).resolve()) for one in (value if several else [value])]
+            value = found if several else found[0]
         if not equals or not assign(values, key, value):
             raise PipelineError(f"-S {item}: expected KEY=VALUE with a key of params.yaml")
     if changes:

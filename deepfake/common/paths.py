@@ -10,6 +10,10 @@ IMAGES_REPORT = IMAGES / "report.json"
 METADATA = Path("data/metadata")
 DATA_SUMMARY = METADATA / "summary.json"
 
+EXTERNAL = Path("data/external")
+EXTERNAL_SUMMARY = EXTERNAL / "summary.json"
+EXTERNAL_TABLE = Path("metadata.csv")  # in the folder of each set
+
 BASELINE_MODEL = Path("data/models/baseline.joblib")
 IMAGE_MODEL = Path("data/models/image.keras")
 DETECTOR = Path("data/models/detector.keras")  # the image model with its temperature
@@ -32,6 +36,7 @@ PENALTIES = TRAINING / "penalties.csv"  # of cross-validation, where it chose th
 
 INTERVALS = Path("data/intervals.json")
 COMPARISON = Path("metrics/comparison.json")
+GROUPS = Path("data/groups.json")  # metrics of each source, and of data never trained on
 FIGURES = Path("plots")
 REPORT = Path("report.md")
 
@@ -45,6 +50,16 @@ def decision(model: str) -> Path:
     """How the scores of `baseline` or of the detector, `image`, are read."""
     name = "decision" if model == "image" else f"{model}_decision"
     return Path("data/models") / f"{name}.json"
+
+
+def external(name: str) -> Path:
+    """The folder of an external data set: shards of the one split `test`, and `metadata.csv`."""
+    return EXTERNAL / name
+
+
+def external_predictions(model: str, name: str) -> Path:
+    """The predictions of `baseline` or `image` for an external data set."""
+    return predictions(model) / f"external-{name}.csv"
 
 
 def curves(model: str) -> Path:

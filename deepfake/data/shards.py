@@ -1,9 +1,9 @@
 """The data set on disk: Parquet shards of the original image files, in a fixed order.
 
 `{split}-00000.parquet`, `{split}-00001.parquet`, ... have the columns `image: struct<bytes, path>`,
-`image_id`, `label` (fake = 1) and `split`. The bytes are those of the source and are never
-re-encoded. Reading and writing hold a few row groups of at most `GROUP_BYTES` in memory, however
-large the data set is.
+`image_id`, `label` (fake = 1), `split` and `source`. The bytes are those of the source and are
+never re-encoded. Reading and writing hold a few row groups of at most `GROUP_BYTES` in memory,
+however large the data set is.
 """
 
 import os
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         pa.field("image_id", pa.string()),
         pa.field("label", pa.int8()),
         pa.field("split", pa.string()),
+        pa.field("source", pa.string()),
     ]
 )
 
@@ -50,6 +51,7 @@ class ImageFile:
         split: "train", "valid" or "test".
         path: its path in the source.
         data: its original bytes.
+        source: the name of its source.
     """
 
     image_id: str
@@ -57,6 +59,7 @@ class ImageFile:
     split: str
     path: str
     data: bytes
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class ShardWriter:
                 self._partial,
                 SCHEMA,
                 compression="NONE",
-                use_dictionary=["label", "split"],
+                use_dictionary=["label", "split", "source"],
                 write_statistics=["label", "split"],
             )
         self._writer.write_table(_table(self._group))
@@ -190,14 +193,17 @@ def image_files(directory: Path | str, split: str) -> Iterator[ImageFile]:
                 yield from _image_files(file.read_row_group(index))
 
 
-def source_paths(directory: Path | str, split: str) -> dict[str, str]:
-    """The path in the source of each image of a split, by `image_id`; reads no image."""
-    found: dict[str, str] = {}
+def origins(directory: Path | str, split: str) -> dict[str, tuple[str, str]]:
+    """The path of each image of a split and the name of its source, by `image_id`.
+
+    Reads no image.
+    """
+    found: dict[str, tuple[str, str]] = {}
     for path in shards(directory, split):
         with pq.ParquetFile(path) as file:
-            table = file.read(columns=["image_id", "image.path"]).flatten()
-        names, source_paths = table["image_id"].to_pylist(), table["image.path"].to_pylist()
-        found |= zip(names, source_paths, strict=True)
+            table = file.read(columns=["image_id", "image.path", "source"]).flatten()
+        columns = (table[name].to_pylist() for name in ("image_id", "image.path", "source"))
+        found |= {name: (at, source) for name, at, source in zip(*columns, strict=True)}
     return found
 
 
@@ -247,6 +253,7 @@ def _table(image_files: list[ImageFile]) -> pa.Table:
         "image_id": [image_file.image_id for image_file in image_files],
         "label": [image_file.label for image_file in image_files],
         "split": [image_file.split for image_file in image_files],
+        "source": [image_file.source for image_file in image_files],
     }
     return pa.table(rows, schema=SCHEMA)
 
@@ -254,7 +261,14 @@ def _table(image_files: list[ImageFile]) -> pa.Table:
 def _image_files(table: pa.Table) -> Iterator[ImageFile]:
     for row in table.to_pylist():
         image = row["image"]
-        yield ImageFile(row["image_id"], row["label"], row["split"], image["path"], image["bytes"])
+        yield ImageFile(
+            row["image_id"],
+            row["label"],
+            row["split"],
+            image["path"],
+            image["bytes"],
+            row["source"],
+        )
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

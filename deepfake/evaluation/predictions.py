@@ -1,8 +1,8 @@
 """Tables of predictions, a row an image.
 
 Columns: `image_id`, `label` (0 real, 1 fake), `score` (P(fake)), `uncalibrated` (the score before
-the temperature of `decision`), and `path`, which is the image's path in its source, so that a
-mistake can be looked at.
+the temperature of `decision`), `path`, which is the image's path in its source, so that a mistake
+can be looked at, and `source`, the name of that source.
 """
 
 from pathlib import Path
@@ -21,6 +21,7 @@ _COLUMNS = {
     "label": "int8",
     **dict.fromkeys(_SCORES, "float64"),
     "path": "str",
+    "source": "str",
 }
 
 
@@ -29,6 +30,8 @@ def predictions(
     labels: np.ndarray,
     scores: np.ndarray,
     paths: list[str],
+    *,
+    sources: list[str] | str = "",
     uncalibrated: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Make the table of predictions of n images.
@@ -38,6 +41,7 @@ def predictions(
         labels: shape (n,).
         scores: shape (n,), in [0, 1]; rounded to `SCORE_DIGITS`, as in the file.
         paths: n paths in the source.
+        sources: n names of sources, or one name for all.
         uncalibrated: shape (n,), as `scores`; None: the scores are as the model gave them.
 
     Raises:
@@ -51,6 +55,7 @@ def predictions(
             "score": np.round(np.asarray(scores, dtype="float64"), SCORE_DIGITS),
             "uncalibrated": np.round(np.asarray(before, dtype="float64"), SCORE_DIGITS),
             "path": paths,
+            "source": sources,
         }
     )
     return _checked(table, "predictions")

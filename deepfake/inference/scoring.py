@@ -1,6 +1,6 @@
 """Score images: with the saved image model, or with its head from the embeddings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from deepfake.inference.embed import Extract
 from deepfake.models.head import Head
 
 CHECKED = 4  # images of a split whose embeddings are computed again
+_ROWS = 256  # images whose features are in memory at a time
 _TOLERANCE = 0.01  # of a score; two engines or machines differ by less
 
 
@@ -65,6 +66,31 @@ def score_split(
             scores.append(score([pixels for _, pixels in batch]))
             shown.update(len(batch))
     return ids, np.array(labels, dtype="int8"), np.concatenate(scores)
+
+
+def score_by_head(
+    extract: Extract, head: Head, images: Path | str, split: str
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Image ids, labels and logits of a split's images, by the head on features computed now.
+
+    Args:
+        extract: computes the features.
+        head: of the image model.
+        images: the folder of shards.
+        split: of the images.
+    """
+    ids: list[str] = []
+    labels: list[int] = []
+
+    def noted() -> Iterator[shards.ImageFile]:
+        for image_file in shards.image_files(images, split):
+            ids.append(image_file.image_id)
+            labels.append(image_file.label)
+            yield image_file
+
+    features = progress.shown(extract(noted()), shards.count(images, split), "score", "images")
+    logits = [head.averaged(np.stack(rows)) for rows in shards.batches(features, _ROWS)]
+    return ids, np.array(labels, dtype="int8"), np.concatenate(logits)
 
 
 def check_embeddings(

@@ -18,9 +18,9 @@ from deepfake.common.progress import shown
 from deepfake.common.threads import ordered
 from deepfake.data import images, shards
 from deepfake.data.shards import ImageFile, ShardWriter
+from deepfake.ingest.duplicates import THREADS_PER_CORE
 from deepfake.ingest.near_duplicates import HashesBySplit, perceptual_hash
 from deepfake.ingest.planning import (
-    THREADS_PER_CORE,
     Plan,
     check_classes,
     check_ids,
@@ -66,13 +66,14 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
     plan = make_plan(source, params, seed)
     drop_from_train = params.near_duplicates.drop_from_train
     _require_space(source, plan.placed, directory, twice=drop_from_train)
-    with _replacing_directory(directory) as partial:
-        counts, rejected, hashes = _write_shards(source, plan, partial, params.shard_megabytes)
+    with replacing_directory(directory) as partial:
+        counts, rejected, hashes = write_shards(source, plan, partial, params.shard_megabytes)
         check_bad(rejected, len(plan.placed) + len(plan.rejected), params.max_bad_fraction)
         pairs = hashes.near_duplicates(params.near_duplicates.max_distance)
         dropped = [pair for pair in pairs if pair["split"] == "train" and drop_from_train]
+        paths = {pair["path"] for pair in dropped}
+        hashes.write(partial, without=paths)
         if dropped:
-            paths = {pair["path"] for pair in dropped}
             _rewrite_without(partial, "train", paths, params.shard_megabytes)
             counts.subtract(("train", _LABELS[pair["label"]]) for pair in dropped)
         check_classes(counts, "after unusable images were taken out")
@@ -97,12 +98,13 @@ def read_all(source: Source, placed: list[Entry]) -> Iterator[Checked]:
         except (Unreadable, images.BadImage) as error:
             return Checked(entry, Rejected(entry.path, error.reason), _NO_HASH)
         name, split = image_id(entry.path), split_of(entry)
-        return Checked(entry, ImageFile(name, entry.label, split, entry.path, data), hash)
+        found = ImageFile(name, entry.label, split, entry.path, data, entry.source)
+        return Checked(entry, found, hash)
 
     return ordered(read, placed, THREADS_PER_CORE * cores())
 
 
-def _write_shards(
+def write_shards(
     source: Source, plan: Plan, directory: Path, megabytes: float
 ) -> tuple[Counter[tuple[str, int]], list[Rejected], HashesBySplit]:
     """Write the usable images of a plan to shards in `directory`.
@@ -159,7 +161,7 @@ def _require_space(source: Source, placed: list[Entry], directory: Path, twice: 
 
 
 @contextmanager
-def _replacing_directory(directory: Path) -> Iterator[Path]:
+def replacing_directory(directory: Path) -> Iterator[Path]:
     """Yield an empty directory next to `directory`.
 
     On success it replaces `directory`; on failure it is deleted.

@@ -7,6 +7,7 @@ than 27 bits apart, while copies at half the size, or at JPEG quality 30, were w
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepfake.common.labels import LABEL_NAMES, SPLITS
-from deepfake.ingest.planning import SPLITS_BY_IMPORTANCE, split_of
+from deepfake.ingest.duplicates import SPLITS_BY_IMPORTANCE
+from deepfake.ingest.planning import split_of
 from deepfake.sources.base import Entry
 
 HASH_BYTES = 32
@@ -54,6 +56,11 @@ def _cosines() -> NDArray[np.float64]:
     rows = np.arange(1, _FREQUENCIES + 1)[:, np.newaxis]
     positions = 2 * np.arange(_SIDE) + 1
     return np.round(1024 * np.cos(np.pi * rows * positions / (2 * _SIDE)))
+
+
+def hashes_file(directory: Path | str, split: str) -> Path:
+    """The file with the hashes of a split, next to its shards: uint8, shape (n, 32)."""
+    return Path(directory) / f"{split}-hashes.npy"
 
 
 def nearest(
@@ -177,8 +184,8 @@ class HashesBySplit:
             if not important:
                 continue
             others = [entry for name in important for entry in self._entries[name]]
-            theirs = np.concatenate([self._array(name) for name in important])
-            found = nearest(self._array(split), theirs, max_distance)
+            theirs = np.concatenate([self.array(name) for name in important])
+            found = nearest(self.array(split), theirs, max_distance)
             for i, j, distance in sorted(found, key=lambda item: (item[2], item[0])):
                 entry, like = self._entries[split][i], others[j]
                 pairs.append(
@@ -190,5 +197,12 @@ class HashesBySplit:
                 )  # fmt: skip
         return pairs
 
-    def _array(self, split: str) -> NDArray[np.uint8]:
+    def write(self, directory: Path | str, without: set[str]) -> None:
+        """Write the hashes of each split to its `hashes_file`, except of the paths `without`."""
+        for split, entries in self._entries.items():
+            kept = [entry.path not in without for entry in entries]
+            np.save(hashes_file(directory, split), self.array(split)[kept])
+
+    def array(self, split: str) -> NDArray[np.uint8]:
+        """The hashes of a split, uint8 of shape (n, 32)."""
         return np.frombuffer(self._hashes[split], dtype=np.uint8).reshape(-1, HASH_BYTES)

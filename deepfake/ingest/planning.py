@@ -1,8 +1,9 @@
 """Which images of a source are used, and in which split and order; no image is opened for this.
 
 `make_plan` applies, in this order: `data.limit_per_class`, exact duplicates, and a drawn split
-where the source has none. Everything here follows from the seed and the paths of the images, so
-the same source gives the same plan on any machine.
+where a source has none. Limit and drawn split are those of each source by itself; duplicates are
+sought among all images. Everything here follows from the seed and the paths of the images, so the
+same source gives the same plan on any machine.
 """
 
 import hashlib
@@ -13,25 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deepfake.common.environment import cores
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
-from deepfake.common.progress import shown
-from deepfake.common.threads import ordered
+from deepfake.ingest.duplicates import copies_to_drop, copy_warnings, repeated, without_both_labels
 from deepfake.params import DataParams
-from deepfake.sources.base import Entry, Rejected, Source, Unreadable
-
-# The most important split comes first: of identical images in several splits, the copy in the
-# most important one is kept, so that test results stay comparable with published ones.
-SPLITS_BY_IMPORTANCE = ("test", "valid", "train")
-BOTH_LABELS = "same image under both labels"
-# How many paths a message names as examples.
-EXAMPLES = 5
-# Threads wait for the disk or the download, so there are more of them than processors.
-THREADS_PER_CORE = 2
-_MASK_64_BITS = (1 << 64) - 1
+from deepfake.sources.base import Entry, Rejected, Source
 
 
 @dataclass(slots=True)
@@ -61,31 +49,31 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
         PipelineError: a class is empty in some split.
     """
     offer = source.offer()
-    entries = limited(offer.entries, params.limit_per_class, seed)
+    entries = [
+        entry
+        for part in _by_source(offer.entries)
+        for entry in limited(part, params.limit_per_class, seed)
+    ]
     left_out = dict(offer.left_out)
     if len(entries) < len(offer.entries):
         left_out["over data.limit_per_class"] = len(offer.entries) - len(entries)
-    groups = identical(source, entries)
-    both = [entry for group in groups if len(_labels(group)) > 1 for entry in group]
-    refused = {entry.path for entry in both}
-    kept = [entry for entry in entries if entry.path not in refused]
-    groups = [group for group in groups if len(_labels(group)) == 1]
-    if any(entry.split is None for entry in kept):
-        fractions = (params.folder.valid_fraction, params.folder.test_fraction)
-        placed = assign_splits(kept, groups, fractions, seed)
-        dropped: dict[str, str] = {}
-    else:
-        dropped = _copies_to_drop(groups)
-        placed = [entry for entry in kept if entry.path not in dropped]
+    kept, refused, groups = without_both_labels(source, entries)
+    fractions = (params.folder.valid_fraction, params.folder.test_fraction)
+    placed = [
+        entry for part in _by_source(kept) for entry in _with_splits(part, groups, fractions, seed)
+    ]
+    splits = {entry.path: split_of(entry) for entry in placed}
+    dropped = copies_to_drop(groups, splits)
+    placed = [entry for entry in placed if entry.path not in dropped]
     check_classes(Counter((split_of(item), item.label) for item in placed), "in the source")
     duplicates = {
         "groups": len(groups),
         "files": sum(len(group) for group in groups),
         "dropped": {split: list(dropped.values()).count(split) for split in SPLITS},
-        "under_both_labels": len(both),
+        "under_both_labels": len(refused),
     }
-    rejected = [*offer.rejected, *(Rejected(path, BOTH_LABELS) for path in sorted(refused))]
-    warnings = [*offer.warnings, *_copy_warnings(dropped)]
+    warnings = [*offer.warnings, *copy_warnings(dropped)]
+    rejected = [*offer.rejected, *refused]
     return Plan(in_writing_order(placed), rejected, duplicates, left_out, warnings)
 
 
@@ -105,9 +93,9 @@ def image_id(path: str) -> str:
 
 def check_ids(paths: list[str]) -> None:
     """Raise PipelineError if two paths have the same `image_id`."""
-    repeated = _repeated(np.fromiter((int(image_id(p), 16) for p in paths), np.uint64, len(paths)))
-    if repeated.any():
-        path = paths[int(repeated.argmax())]
+    twice = repeated(np.fromiter((int(image_id(p), 16) for p in paths), np.uint64, len(paths)))
+    if twice.any():
+        path = paths[int(twice.argmax())]
         raise PipelineError(
             f"two images have the image_id {image_id(path)}, one of them {path}: rename that file"
         )
@@ -177,69 +165,21 @@ def shares(total: int, sizes: list[int]) -> list[int]:
     return floors
 
 
-def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
-    """Find groups of two or more files with the same bytes, each group sorted by path.
-
-    Only files for which the source states the same size and checksum are read.
-    """
-    stated = (source.stated(entry) for entry in entries)
-    keys = ((size << 32 | checksum) & _MASK_64_BITS if size else 0 for size, checksum in stated)
-    numbers = np.fromiter(keys, np.uint64, len(entries))
-    # All empty files are identical; they are rejected later, as empty.
-    alike = _repeated(numbers) & (numbers > 0)
-    suspects = [entries[index] for index in np.flatnonzero(alike)]
-    if not suspects:
-        return []
-
-    def digest(entry: Entry) -> tuple[Entry, bytes | None]:
-        try:
-            return entry, hashlib.sha256(source.read(entry)).digest()
-        except Unreadable:
-            return entry, None
-
-    same: dict[bytes, list[Entry]] = defaultdict(list)
-    hashed = ordered(digest, suspects, THREADS_PER_CORE * cores())
-    for entry, key in shown(hashed, len(suspects), "duplicates", "files"):
-        if key is not None:
-            same[key].append(entry)
-    return [
-        sorted(group, key=lambda entry: entry.path) for group in same.values() if len(group) > 1
-    ]
+def _by_source(entries: list[Entry]) -> list[list[Entry]]:
+    """The entries of each source, in the order of `entries`."""
+    parts: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        parts[entry.source].append(entry)
+    return list(parts.values())
 
 
-def _repeated(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Mark the numbers that occur more than once: bool, the shape of `numbers`."""
-    increasing = np.sort(numbers)
-    twice = increasing[1:][increasing[1:] == increasing[:-1]]
-    return np.isin(numbers, twice)
-
-
-def _labels(group: list[Entry]) -> set[int]:
-    return {entry.label for entry in group}
-
-
-def _copies_to_drop(groups: list[list[Entry]]) -> dict[str, str]:
-    """Path and split of each copy of an image that a more important split has too."""
-    dropped: dict[str, str] = {}
-    for group in groups:
-        present = {entry.split for entry in group}
-        keep = next(split for split in SPLITS_BY_IMPORTANCE if split in present)
-        dropped |= {
-            entry.path: entry.split
-            for entry in group
-            if entry.split is not None and entry.split != keep
-        }
-    return dropped
-
-
-def _copy_warnings(dropped: dict[str, str]) -> list[str]:
-    if not dropped:
-        return []
-    first = ", ".join(sorted(dropped)[:EXAMPLES])
-    return [
-        f"{len(dropped)} images are in a more important split as well, byte for byte (test comes "
-        f"before valid, valid before train), and were left out of the less important one: {first}"
-    ]
+def _with_splits(
+    entries: list[Entry], groups: list[list[Entry]], fractions: tuple[float, float], seed: int
+) -> list[Entry]:
+    """The entries of one source with its own splits, or with drawn ones if it has none."""
+    if any(entry.split is None for entry in entries):
+        return assign_splits(entries, groups, fractions, seed)
+    return entries
 
 
 def assign_splits(

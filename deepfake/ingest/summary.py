@@ -5,7 +5,8 @@ from typing import Any
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
-from deepfake.ingest.planning import EXAMPLES, Plan
+from deepfake.ingest.duplicates import EXAMPLES
+from deepfake.ingest.planning import Plan
 from deepfake.sources.base import Rejected
 
 # At most this many unusable files, and as many near-duplicate pairs, are listed one by one.
@@ -34,7 +35,7 @@ def make_report(
         "source": source,
         "counts": _by_split_and_class(counts),
         "checked": checked,
-        "bad": _bad_report(rejected, checked),
+        "bad": bad_report(rejected, checked),
         "duplicates": plan.duplicates,
         "near_duplicates": near,
         "left_out": plan.left_out,
@@ -95,7 +96,8 @@ def _by_split_and_class(counts: Counter[tuple[str, int]]) -> dict[str, dict[str,
     }
 
 
-def _bad_report(rejected: list[Rejected], checked: int) -> dict[str, Any]:
+def bad_report(rejected: list[Rejected], checked: int) -> dict[str, Any]:
+    """Count unusable images, by reason, of the `checked` that were looked at; list the first."""
     reasons = Counter(item.reason for item in rejected)
     return {
         "count": len(rejected),

@@ -10,10 +10,12 @@ from deepfake.params.data import (
     ArchiveParams,
     CsvParams,
     DataParams,
+    ExternalParams,
     FolderParams,
     KaggleParams,
     NearDuplicateParams,
     SampleParams,
+    source_name,
 )
 from deepfake.params.file import (
     load,
@@ -53,6 +55,7 @@ __all__ = [
     "EmbedParams",
     "EvaluateParams",
     "ExecutionParams",
+    "ExternalParams",
     "FineTuneParams",
     "FolderParams",
     "KaggleParams",
@@ -66,5 +69,6 @@ __all__ = [
     "UncertainParams",
     "load",
     "parse_yaml",
+    "source_name",
     "validate",
 ]

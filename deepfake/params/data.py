@@ -1,8 +1,9 @@
 """The section `data`: where the images come from, and what `ingest` accepts."""
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from deepfake.params.base import Count, Fraction, Positive, Section, described
 
@@ -40,8 +41,35 @@ class CsvParams(Section):
     split_column: str | None = described("its column with train, valid or test, or null")
 
 
+def source_name(path: str) -> str:
+    """The name of the source at `path`: its last part, without the suffix of a zip."""
+    last = PurePath(path).name or path
+    return last[: -len(".zip")] if last.lower().endswith(".zip") else last
+
+
+def _named_apart(path: str | list[str]) -> str | list[str]:
+    """`path`, unless two of several paths would give their sources the same name."""
+    first: dict[str, str] = {}
+    for one in path if isinstance(path, list) else [path]:
+        name = source_name(one)
+        if name in first:
+            raise ValueError(
+                f"{first[name]} and {one} would both be the source {name!r}: rename one of them"
+            )
+        first[name] = one
+    return path
+
+
+def _told_apart(real: list[str], fake: list[str]) -> None:
+    both = {name.lower() for name in real} & {name.lower() for name in fake}
+    if both:
+        raise ValueError(f"names that mean both real and fake: {sorted(both)}")
+
+
 class FolderParams(Section):
-    path: str = described("directory or zip; a relative path starts at the repository")
+    path: Annotated[
+        str | Annotated[list[str], Field(min_length=1)], AfterValidator(_named_apart)
+    ] = described("directory or zip, or a list of them; a relative path starts at the repository")
     real: Annotated[list[str], Field(min_length=1)] = described(
         "names of class folders or CSV labels that mean real, in any case"
     )
@@ -52,6 +80,11 @@ class FolderParams(Section):
     valid_fraction: Fraction = described("share of valid, where the source has no splits")
     test_fraction: Fraction = described("share of test, where the source has no splits")
 
+    @property
+    def paths(self) -> list[str]:
+        """The directories and zips of `path`, one or several."""
+        return [self.path] if isinstance(self.path, str) else self.path
+
     @model_validator(mode="after")
     def _consistent(self) -> "FolderParams":
         if self.valid_fraction + self.test_fraction >= 1:
@@ -59,9 +92,7 @@ class FolderParams(Section):
                 f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
                 "must leave something for train"
             )
-        both = {name.lower() for name in self.real} & {name.lower() for name in self.fake}
-        if both:
-            raise ValueError(f"names that mean both real and fake: {sorted(both)}")
+        _told_apart(self.real, self.fake)
         return self
 
 
@@ -77,7 +108,7 @@ class NearDuplicateParams(Section):
 class DataParams(Section):
     source: Literal["sample", "kaggle", "folder"] = described("where the images come from")
     limit_per_class: Count | None = described(
-        "images of each class, all splits together; null: all of them"
+        "images of each class of a source, all splits together; null: all of them"
     )
     max_bad_fraction: Fraction = described("share of unusable images above which `ingest` stops")
     shard_megabytes: Annotated[int, Field(ge=1, le=1024)] = described(
@@ -88,3 +119,21 @@ class DataParams(Section):
     sample: SampleParams
     kaggle: KaggleParams
     folder: FolderParams
+
+
+class ExternalParams(Section):
+    """A data set that the models are scored on and not trained on: an item of a list."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    path: str
+    # As in `data.folder`; that is also what they are by default.
+    real: Annotated[list[str], Field(min_length=1)] | None = None
+    fake: Annotated[list[str], Field(min_length=1)] | None = None
+    limit_per_class: Count | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ExternalParams":
+        if (self.real is None) != (self.fake is None):
+            raise ValueError("real and fake are given together or not at all")
+        _told_apart(self.real or [], self.fake or [])
+        return self

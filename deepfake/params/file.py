@@ -13,6 +13,9 @@ from deepfake.common.errors import PipelineError
 from deepfake.params.base import Section
 from deepfake.params.schema import Params
 
+# What pydantic adds to the name of a parameter that may have one of several types.
+_ALTERNATIVES = ("str", "list[str]")
+
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 floats: DVC writes 1e-5 as `1e-05`, which YAML 1.1 reads as a string. A key that
@@ -69,7 +72,7 @@ def validate(values: Any, origin: str = "params") -> Params:
 
 
 def _explain(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    key = ".".join(str(part) for part in error["loc"] if part not in _ALTERNATIVES) or "(top level)"
     received = repr(error["input"])
     received = received if len(received) <= 80 else received[:77] + "..."
     if error["type"] == "extra_forbidden":

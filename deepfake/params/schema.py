@@ -2,10 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
+from deepfake.common.labels import SPLITS
 from deepfake.params.base import Count, Positive, Section, described
-from deepfake.params.data import DataParams
+from deepfake.params.data import DataParams, ExternalParams
 from deepfake.params.models import BackboneParams, EmbedParams, TrainParams
 
 
@@ -35,6 +42,14 @@ Rule = Annotated[
 ]
 
 
+def _named_apart(sets: list[ExternalParams]) -> list[ExternalParams]:
+    names = [one.name.lower() for one in sets]
+    for name in names:
+        if names.count(name) > 1 or name in SPLITS:
+            raise ValueError(f"two data sets, or one and a split, are named {name!r}")
+    return sets
+
+
 class UncertainParams(Section):
     error_rate: Annotated[float, Field(gt=0, lt=0.5)] = described(
         "share of each class of `valid` that may be called the other class with certainty"
@@ -42,6 +57,10 @@ class UncertainParams(Section):
 
 
 class EvaluateParams(Section):
+    external: Annotated[list[ExternalParams], AfterValidator(_named_apart)] = described(
+        "data sets to score and not to train on, each with `name` and `path` of a folder or zip; "
+        "and, if wanted, `real` and `fake` (as in `data.folder`) and `limit_per_class`"
+    )
     threshold: Rule = described(
         "score from which an image is predicted fake, or the rule that chooses it on `valid`: "
         "`youden` (sensitivity plus specificity), `f1`, or the false positive rate allowed"

@@ -7,8 +7,9 @@ import yaml
 
 from deepfake.common.labels import SPLITS
 from deepfake.evaluation.comparison import LOSSES
-from deepfake.reporting import decision_section, verdict
+from deepfake.reporting import decision_section, external, verdict
 from deepfake.reporting.decision_section import with_interval
+from deepfake.reporting.groups import sources_section
 
 # The heading up to which the report is what a run prints at its end.
 BODY = "## Both models on the test images"
@@ -29,6 +30,8 @@ def markdown(
     comparison: dict[str, Any],
     intervals: dict[str, Any],
     decisions: dict[str, Any],
+    groups: dict[str, Any],
+    sets: list[dict[str, Any]],
     params: dict[str, Any],
 ) -> str:
     """Write the report.
@@ -36,8 +39,9 @@ def markdown(
     Args:
         sentence: the verdict.
         features: what the baseline relies on, most important first.
-        data, backbone, training, comparison, intervals: the JSON files of the stages.
+        data, backbone, training, comparison, intervals, groups: the JSON files of the stages.
         decisions: of each model; see `decision_section.markdown`.
+        sets: what the stage `external` said about each data set never trained on.
         params: `params.yaml`.
     """
     parts = ["# Real faces or deepfakes: the report", sentence]
@@ -57,6 +61,8 @@ def markdown(
         decision_section.markdown(
             decisions, comparison["test"], intervals, params["compare"]["confidence"]
         ),
+        *sources_section(groups["source"], params["compare"]["confidence"]),
+        *external.section(groups["external"], sets, params),
         "## Data",
         _data_table(data),
         _bad_sentence(data),
@@ -129,12 +135,17 @@ def _figures_table() -> str:
 
 
 def _data_table(data: dict[str, Any]) -> str:
-    source = ", ".join(f"{key} {value}" for key, value in data["source"].items() if value)
-    rows = [f"Source: {source}.", "", "| split | real | fake |", "|---|---:|---:|"]
+    sources = data["source"].get("sources", [data["source"]])
+    rows = [f"Source: {_described(source)}." for source in sources]
+    rows = ["\n\n".join(rows), "", "| split | real | fake |", "|---|---:|---:|"]
     for split in SPLITS:
         counts = data["counts"][split]
         rows.append(f"| {split} | {counts['real']:,} | {counts['fake']:,} |")
     return "\n".join(rows)
+
+
+def _described(source: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in source.items() if value)
 
 
 def _bad_sentence(data: dict[str, Any]) -> str:

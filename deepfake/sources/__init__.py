@@ -5,6 +5,7 @@ from deepfake.sources.base import Source
 from deepfake.sources.folder import open_folder
 from deepfake.sources.kaggle import open_kaggle
 from deepfake.sources.sample import SampleSource
+from deepfake.sources.several import open_folders
 
 
 def open_source(params: DataParams, seed: int) -> Source:
@@ -17,4 +18,6 @@ def open_source(params: DataParams, seed: int) -> Source:
         return SampleSource(params.sample, seed)
     if params.source == "kaggle":
         return open_kaggle(params.kaggle, params.folder, params.archive)
+    if len(params.folder.paths) > 1:
+        return open_folders(params.folder, params.archive)
     return open_folder(params.folder, params.archive)

@@ -22,11 +22,13 @@ class Entry:
         path: within the source, with forward slashes; unique there.
         label: 1 for fake, 0 for real.
         split: "train", "valid" or "test"; None where the source has no splits.
+        source: the name of the source.
     """
 
     path: str
     label: int
     split: str | None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

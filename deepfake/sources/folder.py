@@ -8,7 +8,7 @@ from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import sha256_file
 from deepfake.data import images
-from deepfake.params import ArchiveParams, CsvParams, FolderParams
+from deepfake.params import ArchiveParams, CsvParams, FolderParams, source_name
 from deepfake.sources import layouts
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Entry, Offer, Rejected, Unreadable
@@ -26,6 +26,7 @@ class FolderSource:
         below: use only files whose path contains this folder (`a/b`); None: all files.
         description: what `describe` returns, without the SHA-256; None: that of a folder.
         sha256: of the zip, if it is known already.
+        source: the name of the source; None: by the rule of `data.folder.path`.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class FolderSource:
         below: str | None = None,
         description: dict[str, Any] | None = None,
         sha256: str | None = None,
+        source: str | None = None,
     ) -> None:
         self._archive = Archive(path, limits)
         self._shown = shown
+        self._source = source or source_name(shown)
         self._names = names
         self._table = table
         self._below = below
@@ -85,8 +88,12 @@ class FolderSource:
             "not named by the table": len(paths) - len(places),
         }
         left_out = {reason: number for reason, number in left_out.items() if number}
-        entries = [_entry(path, places[path]) for path in sorted(places)]
+        entries = [self._entry(path, places[path]) for path in sorted(places)]
         return Offer(entries, rejected, left_out, tuple(self._warnings))
+
+    def _entry(self, path: str, spot: layouts.Place) -> Entry:
+        assert spot.label is not None
+        return Entry(path, spot.label, spot.split, self._source)
 
     def _is_below(self, path: str) -> bool:
         return self._below is None or f"/{self._below}/".lower() in f"/{path}".lower()
@@ -137,12 +144,8 @@ class FolderSource:
         return found
 
 
-def _entry(path: str, spot: layouts.Place) -> Entry:
-    assert spot.label is not None
-    return Entry(path, spot.label, spot.split)
-
-
 def open_folder(params: FolderParams, limits: ArchiveParams) -> FolderSource:
-    """Open the source that `data.folder` describes."""
+    """Open the source that `data.folder` describes, which names one path."""
     names = layouts.ClassNames(params.real, params.fake)
-    return FolderSource(anchored(params.path), params.path, names, limits, params.csv)
+    (path,) = params.paths
+    return FolderSource(anchored(path), path, names, limits, params.csv)

@@ -63,7 +63,9 @@ def open_kaggle(params: KaggleParams, folder: FolderParams, limits: ArchiveParam
     else:
         names, table, below = ClassNames([known.real], [known.fake]), None, known.below
     name = f"{data_set.ref}/{version}"
-    return FolderSource(archive, name, names, limits, table, below, description, sha256)
+    return FolderSource(
+        archive, name, names, limits, table, below, description, sha256, source=data_set.slug
+    )
 
 
 def parse(text: str) -> DataSet:

@@ -43,7 +43,7 @@ class SampleSource:
             "test": self._params.test_per_class,
         }
         entries = [
-            Entry(f"{ROOT}/{split}/{name}/{number:05}.jpg", label, split)
+            Entry(f"{ROOT}/{split}/{name}/{number:05}.jpg", label, split, "sample")
             for split, count in counts.items()
             for label, name in LABEL_NAMES.items()
             for number in range(1, count + 1)

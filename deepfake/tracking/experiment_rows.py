@@ -205,8 +205,22 @@ def _ensure_figures(
         for target, path in files.items():
             shutil.copyfile(path, Path(folder) / target)
         run.files([folder])
+        run.metrics(_of_groups(name, root))
         run.tags({"figures_sha256": digest})
     return True
+
+
+def _of_groups(name: str, root: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """The metrics of a model on the test images of each source, where there are several, and on
+    each data set never trained on."""
+    return {
+        kind: {
+            group: {metric: one["value"] for metric, one in found[name].items()}
+            for group, found in groups.items()
+            if group != "test"  # which has all metrics of its own
+        }
+        for kind, groups in read_json(root / paths.GROUPS).items()
+    }
 
 
 def _figures(name: str, root: Path) -> dict[str, Path]:
@@ -214,9 +228,11 @@ def _figures(name: str, root: Path) -> dict[str, Path]:
     same names, because the page compares files of equal names."""
     plots = root / paths.FIGURES
     shared = {f"{kind}.png": plots / f"{name}_{kind}.png" for kind in _SHARED_FIGURES}
-    own = _OWN_FIGURE[name]
     both = {"reliability.png": plots / "reliability.png", paths.REPORT.name: root / paths.REPORT}
-    return {**shared, **both, own: plots / own}
+    own = {figure: plots / figure for figure in (_OWN_FIGURE[name], "external.png")}
+    if not own["external.png"].exists():  # there is no data set never trained on
+        del own["external.png"]
+    return {**shared, **both, **own}
 
 
 def _row(

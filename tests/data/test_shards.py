@@ -18,7 +18,7 @@ from deepfake.data.shards import ImageFile, ShardWriter
 def image_files(split: str, number: int, size: int = 1000) -> list[ImageFile]:
     rng = np.random.default_rng(len(split))
     return [
-        ImageFile(f"{split}{i:04}", i % 2, split, f"{split}/{i}.jpg", rng.bytes(size))
+        ImageFile(f"{split}{i:04}", i % 2, split, f"{split}/{i}.jpg", rng.bytes(size), f"s{i % 3}")
         for i in range(number)
     ]
 
@@ -41,13 +41,13 @@ def test_images_come_back_in_order(tmp_path: Path) -> None:
     ]
 
 
-def test_paths_are_read_without_the_images(tmp_path: Path) -> None:
+def test_paths_and_sources_are_read_without_the_images(tmp_path: Path) -> None:
     train = image_files("train", 600)
     write(tmp_path, train, megabytes=0.3)
-    expected = {item.image_id: item.path for item in train}
+    expected = {item.image_id: (item.path, item.source) for item in train}
     assert len(list(tmp_path.iterdir())) > 1
-    assert shards.source_paths(tmp_path, "train") == expected
-    assert list(shards.source_paths(tmp_path, "train")) == list(expected)
+    assert shards.origins(tmp_path, "train") == expected
+    assert list(shards.origins(tmp_path, "train")) == list(expected)
 
 
 def test_row_groups_are_small_and_number_the_split_through(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_other_readers_find_the_columns_of_the_convention(tmp_path: Path) -> Non
     items = image_files("valid", 5)
     write(tmp_path, items)
     table = pq.read_table(tmp_path / "valid-00000.parquet")
-    assert table.schema.names == ["image", "image_id", "label", "split"]
+    assert table.schema.names == ["image", "image_id", "label", "split", "source"]
     assert str(table.schema.field("image").type) == "struct<bytes: binary, path: string>"
     assert str(table.schema.field("label").type) == "int8"
     assert table["image"][3].as_py() == {"bytes": items[3].data, "path": "valid/3.jpg"}

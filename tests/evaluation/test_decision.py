@@ -21,7 +21,9 @@ def table(reals: Any, fakes: Any) -> pd.DataFrame:
 
 
 def decided(valid: pd.DataFrame, threshold: Any, error_rate: float = 0.02) -> Decision:
-    chosen = EvaluateParams(threshold=threshold, uncertain=UncertainParams(error_rate=error_rate))
+    chosen = EvaluateParams(
+        external=[], threshold=threshold, uncertain=UncertainParams(error_rate=error_rate)
+    )
     return decision.decide(valid, chosen, model_sha256="abc")
 
 

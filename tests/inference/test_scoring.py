@@ -23,6 +23,18 @@ def test_the_score_is_the_sigmoid_of_the_logit(scored):
     np.testing.assert_allclose(scoring.scorer(scored)(mixed), 1 / (1 + np.exp(-logits)), atol=1e-6)
 
 
+def test_scores_by_the_head_are_those_of_the_features(features, tmp_path):
+    extract = keras_engine.extractor(features, image_size=SIZE, views=VIEWS, batch_size=2)
+    write_shards(tmp_path, textures(5, 70, 70))
+    dimensions = features.output_shape[-1]
+    head = linear(dimensions, np.random.default_rng(0).normal(size=(dimensions, 1)))
+    ids, labels, logits = scoring.score_by_head(extract, head, tmp_path, "test")
+    assert ids == ["0", "1", "2", "3", "4"]
+    assert labels.tolist() == [0, 1, 0, 1, 0]
+    found = np.stack(list(extract(shards.image_files(tmp_path, "test"))))
+    np.testing.assert_array_equal(logits, head.averaged(found))
+
+
 def test_embeddings_of_other_images_are_refused(features, tmp_path):
     extract = keras_engine.extractor(features, image_size=SIZE, views=VIEWS, batch_size=2)
     write_shards(tmp_path / "images", textures(6, 70, 70))

@@ -15,9 +15,8 @@ from PIL import Image
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL, SPLITS
 from deepfake.data import shards
+from deepfake.ingest.duplicates import BOTH_LABELS, identical
 from deepfake.ingest.planning import (
-    BOTH_LABELS,
-    identical,
     image_id,
     in_writing_order,
     limited,
@@ -254,7 +253,8 @@ def test_what_was_there_is_replaced_as_a_whole(tmp_path: Path) -> None:
     images = write(tmp_path / "images", {"train-00007.parquet": b"of another data set"})
     run(settings(write(tmp_path / "source", split_files())), images)
     assert sorted(content(images)) == [
-        "report.json", "test-00000.parquet", "train-00000.parquet", "valid-00000.parquet",
+        "report.json", "test-00000.parquet", "test-hashes.npy", "train-00000.parquet",
+        "train-hashes.npy", "valid-00000.parquet", "valid-hashes.npy",
     ]  # fmt: skip
 
 
@@ -293,8 +293,8 @@ def test_near_duplicates_are_dropped_from_train(tmp_path: Path) -> None:
     report = run(params, tmp_path / "images")
     found = packed(tmp_path / "images")
     assert {path: item.data for path, item in found.items()} == files
-    written = sorted(path.name for path in (tmp_path / "images").iterdir())
-    assert written == ["report.json", "test-00000.parquet", "test-00001.parquet",
+    written = sorted(path.name for path in (tmp_path / "images").glob("*.parquet"))
+    assert written == ["test-00000.parquet", "test-00001.parquet",
                        "train-00000.parquet", "train-00001.parquet",
                        "valid-00000.parquet", "valid-00001.parquet"]  # fmt: skip
     assert report["near_duplicates"] | {"pairs": None} == {

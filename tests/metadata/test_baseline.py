@@ -16,7 +16,7 @@ from deepfake.metadata.table import COLUMNS, FEATURES, varying
 from deepfake.params import BaselineParams
 
 PARAMS = BaselineParams(C=1.0, class_weight="none", max_iter=1000)
-HIDDEN = ["image_id", "split", "label_name", "path", "sha256"]
+HIDDEN = ["image_id", "split", "label_name", "path", "source", "sha256"]
 
 
 def metadata_table(number: int = 400, seed: int = 0, **columns: Any) -> pd.DataFrame:
@@ -30,6 +30,7 @@ def metadata_table(number: int = 400, seed: int = 0, **columns: Any) -> pd.DataF
         "label": label,
         "label_name": name,
         "path": name,
+        "source": name,
         "sha256": name,
         "format": "JPEG",
         "mode": "RGB",

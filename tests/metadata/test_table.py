@@ -21,7 +21,7 @@ from deepfake.metadata.table import (
 )
 
 HEADER = (
-    "image_id,split,label,label_name,path,sha256,format,mode,width,height,bytes,bits_per_pixel,"
+    "image_id,split,label,label_name,path,source,sha256,format,mode,width,height,bytes,bits_per_pixel,"
     "jpeg_quality,subsampling,progressive,has_exif,has_icc"
 )
 
@@ -40,9 +40,9 @@ def image_files(jpeg: Callable[..., bytes]) -> list[ImageFile]:
         64, 40, quality=83, subsampling="4:2:2", progressive=True, exif=exif, icc_profile=b"profile"
     )
     return [
-        ImageFile("007", 1, "test", "fake/a, b.jpg", rich),
-        ImageFile("b", 0, "test", "NA", jpeg(quality=95, subsampling="4:4:4")),
-        ImageFile("c", 0, "test", 'real/"c".png', png()),
+        ImageFile("007", 1, "test", "fake/a, b.jpg", rich, "faces"),
+        ImageFile("b", 0, "test", "NA", jpeg(quality=95, subsampling="4:4:4"), "NA"),
+        ImageFile("c", 0, "test", 'real/"c".png', png(), 'a, "b"'),
     ]
 
 
@@ -60,6 +60,7 @@ def test_a_jpeg_with_everything(image_files: list[ImageFile]) -> None:
         "label": 1,
         "label_name": "fake",
         "path": "fake/a, b.jpg",
+        "source": "faces",
         "sha256": hashlib.sha256(data).hexdigest(),
         "format": "JPEG",
         "mode": "RGB",
@@ -145,5 +146,5 @@ def test_the_images_of_each_class_are_counted(tmp_path: Path, image_files: list[
 
 def test_no_feature_identifies_the_image_or_its_label() -> None:
     assert set(FEATURES) == set(COLUMNS) - {
-        "image_id", "split", "label", "label_name", "path", "sha256",
+        "image_id", "split", "label", "label_name", "path", "source", "sha256",
     }  # fmt: skip

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from deepfake.data import shards
+from tests.support.making import zipped
 
 from .conftest import ROOT
 
@@ -79,6 +80,8 @@ def ready(computed_clone):
                 archive.writestr(f"{name}/{split}-{image_file.image_id}.jpg", image_file.data)
     for name in ("140k-mini.zip", "hard-fakes.zip"):
         shutil.copy(clone.path / "faces.zip", clone.path / name)
+    others = {f"{kind}/{n}.png" for kind in ("real", "fake") for n in range(9)}
+    zipped(clone.path / "celeb.zip", {at: image_file(n) for n, at in enumerate(sorted(others))})
     shutil.copy(next(clone.path.glob("docs/*.jpg")), clone.path / "face.jpg")
     return clone
 

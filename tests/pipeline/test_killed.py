@@ -11,7 +11,10 @@ import yaml
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["ingest", "metadata", "baseline", "backbone", "embed", "train", "evaluate", "compare"]
+STAGES = [
+    "ingest", "metadata", "external", "baseline",
+    "backbone", "embed", "train", "evaluate", "compare",
+]  # fmt: skip
 SECONDS = 6.0  # a stage of the shrunk pipeline takes about so long, its imports included
 
 

@@ -12,7 +12,10 @@ from deepfake.evaluation import decision
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["ingest", "metadata", "baseline", "backbone", "embed", "train", "evaluate", "compare"]
+STAGES = [
+    "ingest", "metadata", "external", "baseline",
+    "backbone", "embed", "train", "evaluate", "compare",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

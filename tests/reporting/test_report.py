@@ -53,6 +53,8 @@ def facts() -> dict[str, Any]:
         "comparison": {"test": side_by_side(BASELINE, IMAGE)},
         "intervals": {model: dict.fromkeys(METRICS, SPAN) for model in ("baseline", "image")},
         "decisions": {"baseline": decided(), "image": decided()},
+        "groups": {"source": {}, "external": {}},
+        "sets": [],
         "params": {
             "seed": 7,
             "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},
@@ -150,6 +152,27 @@ def test_the_report_tells_the_data() -> None:
     text = markdown(**facts())
     assert "Source: name sample, seed 7." in text
     assert "| train | 1,000 | 2,000 |\n| valid | 1,001 | 2,001 |\n| test | 1,002 | 2,002 |" in text
+
+
+def test_the_report_tells_each_of_several_sources() -> None:
+    given = facts()
+    assert "## Each source" not in markdown(**given)
+    both = {"value": 0.75, "low": 0.7, "high": 0.8}
+    model = dict.fromkeys(("roc_auc", "average_precision", "eer", "accuracy"), both)
+    one_class = {"false_positive_rate": both}
+    given["groups"]["source"] = {
+        "faces": {"real": 1234, "fake": 5, "baseline": model, "image": model},
+        "reals": {"real": 7, "fake": 0, "baseline": one_class, "image": one_class},
+    }
+    given["data"]["source"] = {
+        "name": "faces, reals",
+        "sources": [{"name": "folder", "path": "faces.zip"}, {"name": "folder", "path": "reals"}],
+    }
+    text = markdown(**given)
+    cells = " | ".join(["0.750 (0.700 to 0.800)"] * 4)
+    assert f"| faces | 1,234 | 5 | image | {cells} |" in text
+    assert "| reals | 7 | 0 | baseline | – | – | – | – |" in text
+    assert "Source: name folder, path faces.zip.\n\nSource: name folder, path reals." in text
 
 
 def test_the_report_places_the_baseline_against_chance() -> None:

@@ -456,7 +456,7 @@ def test_the_sample_is_drawn_in_the_layout_of_140k(tmp_path: Path) -> None:
         assert source.describe()["seed"] == 7
     assert len(entries) == len(set(image_files.values())) == 8
     root = "real_vs_fake/real-vs-fake"
-    assert Entry(f"{root}/train/fake/00002.jpg", FAKE, "train") in entries
+    assert Entry(f"{root}/train/fake/00002.jpg", FAKE, "train", "sample") in entries
     for entry in entries:
         assert layouts.place(entry.path, NAMES) == Place(entry.split, entry.label)
         assert Image.open(io.BytesIO(image_files[entry.path])).size == (64, 64)

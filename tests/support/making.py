@@ -77,13 +77,14 @@ def zip_bytes(files: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> b
     return file.getvalue()
 
 
-def settings(path: Path | str = "unused", **changes: Any) -> DataParams:
-    """Return parameters for a folder or zip; `changes` are of `data`, `data.folder`,
+def settings(path: Path | str | list[str] = "unused", **changes: Any) -> DataParams:
+    """Return parameters for a folder or zip, or several; `changes` are of `data`, `data.folder`,
     `data.folder.csv`, `data.near_duplicates` and `data.archive`, by their last name."""
     csv = {"file": None, "path_column": "path", "label_column": "label", "split_column": None}
     near = {"max_distance": 12, "drop_from_train": False}
     limits = LIMITS.model_dump()
-    folder: dict[str, Any] = {"path": str(path), "real": ["real"], "fake": ["fake"]}
+    folder: dict[str, Any] = {"path": path if isinstance(path, list) else str(path)}
+    folder |= {"real": ["real"], "fake": ["fake"]}
     folder |= {"valid_fraction": 0.2, "test_fraction": 0.2}
     values: dict[str, Any] = {"source": "folder", "limit_per_class": None, "max_bad_fraction": 0.0}
     values |= {"shard_megabytes": 256, "kaggle": KaggleParams(dataset="a/b/1")}

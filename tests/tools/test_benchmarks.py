@@ -328,9 +328,9 @@ def test_features_are_worth_what_their_heads_reach():
     }
     noise = {split: rng.normal(size=(40, 1, 3)).astype("f") for split in SPLITS}
     settings = params.load(ROOT / "params.yaml")
-    row = engines.worth(told, told, labels, settings, seeds=2)
+    row = engines.worth(told, told, labels, settings, (), seeds=2)
     assert row["cosine"] == pytest.approx(1)
     assert min(row["valid"], row["test"]) > 0.95
-    row = engines.worth(noise, told, labels, settings, seeds=2)
+    row = engines.worth(noise, told, labels, settings, (), seeds=2)
     assert row["cosine"] < 0.9
     assert row["test"] < 0.8

@@ -62,6 +62,6 @@ def test_ranges_are_put_into_words(schema: dict[str, object], words: str) -> Non
 
 
 def test_stages_are_those_that_list_the_section() -> None:
-    assert parameters.stages("data") == ["ingest", "compare"]
+    assert parameters.stages("data") == ["ingest", "external", "compare"]
     assert parameters.stages("execution") == []
     assert parameters.stages("tracking") == []

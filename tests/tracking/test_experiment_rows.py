@@ -69,6 +69,17 @@ def outputs(root: Path, lock: bool = True) -> None:
         paths.HISTORY: "phase,epoch,train_loss,valid_roc_auc\nhead,1,0.7,0.5\nhead,2,0.6,0.7\n",
         paths.curves("baseline") / "coefficients.csv": "feature,coefficient\nbytes,0.5\n",
         paths.REPORT: "# Report\n",
+        paths.GROUPS: json.dumps(
+            {
+                "external": {},
+                "source": {
+                    "faces": {
+                        "baseline": {"roc_auc": {"value": 0.5, "low": 0.4, "high": 0.6}},
+                        "image": {"roc_auc": {"value": 0.9, "low": 0.8, "high": 1.0}},
+                    }
+                },
+            }
+        ),
         paths.FIGURES / "roc.png": "both",
         paths.FIGURES / "history.png": "history",
         paths.FIGURES / "coefficients.png": "coefficients",
@@ -162,6 +173,8 @@ def assert_whole(root: Path, found: list[Any]) -> None:
     detector = sha256_file(paths.DETECTOR)
     assert image.data.tags["detector_sha256"] == detector
     assert image.data.tags["model_sha256"] != detector
+    assert baseline.data.metrics["source_faces_roc_auc"] == 0.5
+    assert image.data.metrics["source_faces_roc_auc"] == 0.9
     assert (baseline.data.tags["row"], image.data.tags["row"]) == ("baseline", "image")
     assert image.data.tags["stage"] == "train, evaluate"
     assert artifacts(root, image, "training") == {"training/summary.json"}
