@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepfake.models.mobilenet_v2 import load
+from deepfake.models import registry
 from deepfake.params import BackboneParams, EmbedParams
 
 STD_FLOOR = 1e-12
@@ -13,8 +13,8 @@ STD_FLOOR = 1e-12
 def saved_features(
     path: Path | str, network: BackboneParams, embed: EmbedParams, precision: str
 ) -> Any:
-    """The `features` that the parameters ask for, of the MobileNetV2 that `load` reads."""
-    model = load(path, network.alpha, precision)
+    """The `features` that the parameters ask for, of the backbone in `path`."""
+    model = registry.load(path, network, precision)
     return features(model, embed.layers, embed.statistics, network.image_size, embed.scales)
 
 
@@ -63,9 +63,9 @@ def features(
     from keras import ops
 
     pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="resized")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="scale")(pixels)
+    scaled = registry.preprocessed(pixels, model.name)
     trunk = keras.Model(
-        model.input, [model.get_layer(name).output for name in layers], name="mobilenet_v2"
+        model.input, [model.get_layer(name).output for name in layers], name=model.name
     )
     parts = []
     for scale in scales:

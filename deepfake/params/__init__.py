@@ -24,9 +24,11 @@ from deepfake.params.models import (
     ALPHAS,
     AugmentParams,
     BackboneParams,
+    CnnParams,
     EmbedParams,
     FineTuneParams,
     TrainParams,
+    TransferParams,
 )
 from deepfake.params.schema import (
     BaselineParams,
@@ -43,6 +45,7 @@ __all__ = [
     "AugmentParams",
     "BackboneParams",
     "BaselineParams",
+    "CnnParams",
     "CompareParams",
     "CsvParams",
     "DataParams",
@@ -58,6 +61,7 @@ __all__ = [
     "Section",
     "TrackingParams",
     "TrainParams",
+    "TransferParams",
     "load",
     "parse_yaml",
     "validate",
