@@ -9,8 +9,9 @@ from pathlib import Path
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import read_yaml, write_text
-from deepfake.models import mobilenet_v2, tensorflow_setup
+from deepfake.models import registry, tensorflow_setup
 from deepfake.sources import open_source
+from deepfake.training import recipes
 from stages.running import stage
 
 
@@ -20,15 +21,14 @@ def main() -> None:
     # would not restore it. A newer time makes git compare.
     Path("params.yaml").touch()
     settings = params.load()
-    tuning = settings.train.fine_tune
-    mobilenet_v2.check_layers(settings.embed.layers, tuning.from_layer, tuned=tuning.epochs > 0)
+    recipes.check(settings)
     if settings.data.source == "folder" and settings.data.model_dump() != _ingested():
         with open_source(settings.data, settings.seed) as source:
             source.offer()
-    backbone = settings.backbone
-    if backbone.weights == "imagenet" and not mobilenet_v2.imagenet_file(backbone.alpha).exists():
+    wanted = settings.backbone.weights == "imagenet" and settings.train.recipe != "cnn"
+    if wanted and not registry.imagenet_file(settings.backbone).exists():
         tensorflow_setup.start(seed=settings.seed, precision="float32")
-        mobilenet_v2.initial(backbone.weights, backbone.alpha)  # downloads them
+        registry.initial(settings.backbone)  # downloads them
     write_text(paths.CHECKED, "The parameters can be used.\n")
 
 

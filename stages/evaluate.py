@@ -28,10 +28,11 @@ def main() -> None:
     with start_run(
         settings.tracking, stage="evaluate", kind="model", name="image", model_sha256=digest
     ) as run:
+        training = read_json(paths.TRAINING_SUMMARY)
+        only_head = training["recipe"] == "probe" and not training["fine_tune"]["kept"]
         # In 16 bits the embeddings give other scores than the saved model, which is float32.
-        tuned = read_json(paths.TRAINING_SUMMARY)["fine_tune"]["kept"]
         exact = embeddings.description(paths.EMBEDDINGS)["precision"] == "float32"
-        score = _from_embeddings if exact and not tuned else _from_images
+        score = _from_embeddings if exact and only_head else _from_images
         scored = {split: _table(split, *found) for split, found in score(settings).items()}
         results = write_results("image", scored, settings.evaluate.threshold)
         experiment_rows.log_evaluation(run, Path(), settings)

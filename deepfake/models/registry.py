@@ -74,7 +74,7 @@ BACKBONES = {
         weights_file="efficientnetv2-b0_notop.h5",
         options=_UNSCALED,
         **_STANDARD,
-    ),  # fmt: skip
+    ),
     # He et al. 2015, arXiv 1512.03385
     "ResNet50": Backbone(
         model_name="resnet50",
@@ -89,7 +89,7 @@ BACKBONES = {
         scale=1.0,
         offset=(-103.939, -116.779, -123.68),
         bgr=True,
-    ),  # fmt: skip
+    ),
     # Howard et al. 2019, arXiv 1905.02244
     "MobileNetV3Large": Backbone(
         model_name="MobileNetV3Large",
@@ -159,24 +159,32 @@ def preprocessed(pixels: Any, model_name: str) -> Any:
     return layer(ordered)
 
 
-def first_layer(name: str, block: str, layers: Sequence[str]) -> int:
-    """The number of the first layer of a block in `layers`, the names of the network's layers.
+def unfreeze(model: Any, name: str, block: str) -> None:
+    """Train the layers of a network from the first one of `block` on (`all`: every layer).
+
+    Batch-norm stays frozen.
 
     Raises:
         PipelineError: the network has no such block.
     """
+    import keras
+
     check_block(name, block)
-    return next(
-        i for i, layer in enumerate(layers) if layer == block or layer.startswith(f"{block}_")
-    )
+    start = 0
+    if block != "all":
+        names = [layer.name for layer in model.layers]
+        start = next(i for i, one in enumerate(names) if f"{one}_".startswith(f"{block}_"))
+    model.trainable = True
+    for number, layer in enumerate(model.layers):
+        layer.trainable = number >= start and not isinstance(layer, keras.layers.BatchNormalization)
 
 
 def check_block(name: str, block: str) -> None:
-    """Refuse a block that the network does not have; raises PipelineError."""
-    if block not in BACKBONES[name].blocks:
+    """Refuse a block that the network does not have (`all` is allowed); raises PipelineError."""
+    if block not in ("all", *BACKBONES[name].blocks):
         raise PipelineError(
             f"train.transfer.unfreeze_from: received {block!r}; the blocks of {name} are "
-            f"{', '.join(BACKBONES[name].blocks)}"
+            f"{', '.join(BACKBONES[name].blocks)}; all: every block"
         )
 
 

@@ -2,7 +2,7 @@
 
 | item | layer |
 |---|---|
-| `c32` | convolution of 32 filters, 3×3, stride 1, same padding; `c16k4s2v`: kernel 4, stride 2, valid |
+| `c32` | convolution of 32 filters, 3×3, stride 1, padded; `c16k4s2v`: 4×4, stride 2, not padded |
 | `bn` | batch normalisation |
 | `pool2` | maximum of 2×2 in steps of 2; `pool2s1`: in steps of 1 |
 | `flat` | all values in one row |
@@ -33,7 +33,7 @@ _FORMS = {
     "sigmoid": re.compile(r"sigmoid"),
 }
 _ALLOWED = "c32 (c16k4s2v), bn, pool2 (pool2s1), flat, d128, drop0.5, relu, leaky0.01"
-_ACTIVATED = ("conv", "dense")
+_ACTIVATED, _ACTIVATIONS = ("conv", "dense"), ("relu", "leaky", "sigmoid")
 _MOST_WEIGHTS = 500_000_000  # 2 GB in float32
 
 Shape = tuple[int, ...]  # (height, width, channels), or (units,) behind `flat`
@@ -68,12 +68,10 @@ def parse(layers: Sequence[str]) -> list[Layer]:
     for place, item in enumerate(layers):
         words = item.split()
         read = [_layer(word, place, item) for word in words]
-        if len(read) == 2 and read[0].kind in _ACTIVATED and read[1].kind in _ACTIVATIONS:
-            found += read
-        elif len(read) == 1:
-            found += read
-        else:
+        activated = len(read) == 2 and read[0].kind in _ACTIVATED and read[1].kind in _ACTIVATIONS
+        if len(read) != 1 and not activated:
             raise _refused(place, item, "an item is one layer, or c… or d… and its activation")
+        found += read
     if found and found[-1].kind == "sigmoid":
         found.pop()
     if not found or found[-1] != Layer("dense", 1) or any(x.kind == "sigmoid" for x in found):
@@ -82,9 +80,6 @@ def parse(layers: Sequence[str]) -> list[Layer]:
             "sigmoid as its activation or none, and no other layer has a sigmoid"
         )
     return found
-
-
-_ACTIVATIONS = ("relu", "leaky", "sigmoid")
 
 
 def _layer(word: str, place: int, item: str) -> Layer:

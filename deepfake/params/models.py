@@ -41,8 +41,8 @@ class BackboneParams(Section):
     )
     image_size: ImageSide = described("side in pixels of the square that images are resized to")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = described(
-        "arithmetic of `embed` and of training on images; auto: mixed_float16 on a capable GPU, else "
-        "float32"
+        "arithmetic of `embed` and of training on images; auto: mixed_float16 on a capable GPU, "
+        "else float32"
     )
 
 

@@ -128,25 +128,35 @@ def _bad_sentence(data: dict[str, Any]) -> str:
 
 
 def _model_lines(backbone: dict[str, Any], training: dict[str, Any]) -> str:
+    if training["recipe"] == "cnn":
+        return (
+            f"- A network of {training['parameters']:,} parameters, trained from scratch (recipe "
+            f"`cnn`), precision {training['precision']}.\n"
+            f"- Training: {_phase(training['network'])}"
+        )
     tuned = training["fine_tune"]
+    described = f"{training['dimensions']:,} feature statistics per view"
+    if training["recipe"] == "transfer":
+        described = "average pooling (recipe `transfer`)"
     lines = [
-        f"- MobileNetV2, alpha {backbone['alpha']}, with **{backbone['weights']} weights**, "
-        f"{training['dimensions']:,} feature statistics per view, precision "
-        f"{training['precision']}.",
-        f"- Head: {training['head']['epochs']} epochs, best after "
-        f"{training['head']['best_epoch']}, validation ROC-AUC "
-        f"{training['head']['valid_roc_auc']:.4f}.",
+        f"- {backbone['name']}, alpha {backbone['alpha']}, with **{backbone['weights']} weights**, "
+        f"{described}, precision {training['precision']}.",
+        f"- Head: {_phase(training['head'])}",
     ]
     if not tuned["epochs"]:
         lines.append("- Fine-tuning: none.")
     elif tuned["kept"]:
-        lines.append(
-            f"- Fine-tuning: {tuned['epochs']} epochs, best after {tuned['best_epoch']}, "
-            f"validation ROC-AUC {tuned['valid_roc_auc']:.4f}."
-        )
+        lines.append(f"- Fine-tuning: {_phase(tuned)}")
     else:
         lines.append(
             f"- Fine-tuning: {tuned['epochs']} epochs, none better on `valid` than the head on "
             "the frozen network, which was kept."
         )
     return "\n".join(lines)
+
+
+def _phase(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['epochs']} epochs, best after {summary['best_epoch']}, validation ROC-AUC "
+        f"{summary['valid_roc_auc']:.4f}."
+    )

@@ -13,7 +13,7 @@ from deepfake.data.array_file import ArrayFile
 from deepfake.data.embeddings import Embeddings
 from deepfake.models.head import Array, Head, moments, standardisation
 from deepfake.params import TrainParams
-from deepfake.training.loop import Phase, Row, State, balanced, run
+from deepfake.training.loop import Phase, Row, State, balanced, measured, run
 
 _BETA_1, _BETA_2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)
 
@@ -133,9 +133,11 @@ def train_head(
     optimizer = Adam(head.weights)
     blocks = StandardisedBlocks(head, train.features)
 
-    def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    def run_epoch(epoch: int, rate: float) -> tuple[float, float]:
         generator = np.random.default_rng([seed, 1, epoch])
-        return _head_epoch(head, optimizer, blocks, train.labels, params, rate, generator)
+        return measured(
+            *_head_epoch(head, optimizer, blocks, train.labels, params, rate, generator)
+        )
 
     def validate() -> tuple[np.ndarray, np.ndarray]:
         return valid.labels, head.averaged(valid.features)
