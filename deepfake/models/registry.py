@@ -10,7 +10,7 @@ from deepfake.models import mobilenet_v2, pretrained
 from deepfake.params import ALPHAS, BackboneParams
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1]
-_STANDARD = {
+_STANDARD: dict[str, Any] = {
     "scale": tuple(1 / (255 * std) for std in _STD),
     "offset": tuple(-mean / std for mean, std in zip(_MEAN, _STD, strict=True)),
 }

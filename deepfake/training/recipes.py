@@ -7,7 +7,14 @@ from typing import Any
 from deepfake.common import paths
 from deepfake.common.errors import PipelineError
 from deepfake.data.shards import MEGABYTE
-from deepfake.models import image_model, mobilenet_v2, registry, small_cnn, transfer_model
+from deepfake.models import (
+    image_model,
+    mobilenet_v2,
+    registry,
+    small_cnn,
+    tensorflow_setup,
+    transfer_model,
+)
 from deepfake.params import Params
 from deepfake.training.augmentation import Augmentation
 from deepfake.training.image_batches import ImageStore
@@ -37,6 +44,7 @@ def check(settings: Params) -> None:
                 f"train.fine_tune.epochs: received {train.fine_tune.epochs} with backbone.name "
                 f"{backbone.name}; it must be 0 for all but MobileNetV2: use train.recipe: transfer"
             )
+        tensorflow_setup.start(seed=settings.seed, precision="float32")
         registry.check_layers(backbone, settings.embed.layers)
 
 
