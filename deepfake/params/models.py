@@ -48,8 +48,8 @@ class BackboneParams(Section):
 
 class EmbedParams(Section):
     layers: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] = described(
-        "layers of MobileNetV2 whose activations are described, by Keras's names: Conv1_relu, "
-        "block_1_expand_relu to block_16_project_BN, out_relu and those between"
+        "layers of the backbone whose activations are described, by Keras's names; of MobileNetV2: "
+        "Conv1_relu, block_1_expand_relu to block_16_project_BN, out_relu and those between"
     )
     statistics: Annotated[
         list[Literal["mean", "std"]], Field(min_length=1), AfterValidator(distinct)

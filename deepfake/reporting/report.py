@@ -69,12 +69,15 @@ def top(text: str) -> list[str]:
 
 
 def _parameters(params: dict[str, Any]) -> str:
-    """The parameters on which results can depend; of the sources, the one in use."""
+    """The parameters on which results can depend; of the sources, the one in use,
+    and of the recipes."""
     sources = {"sample", "kaggle", "folder"} - {params["data"]["source"]}
     used = {
         name: section for name, section in params.items() if name not in ("execution", "tracking")
     }
     used["data"] = {name: value for name, value in used["data"].items() if name not in sources}
+    recipes = {"transfer", "cnn"} - {params["train"]["recipe"]}
+    used["train"] = {name: value for name, value in used["train"].items() if name not in recipes}
     return f"```yaml\n{yaml.safe_dump(used, sort_keys=False, width=100)}```"
 
 
