@@ -134,7 +134,7 @@ def test_the_report_has_the_parameters_that_results_depend_on() -> None:
     assert block == {
         "seed": 7,
         "data": {"source": "sample", "sample": {"size": 192}},
-        "train": {"recipe": "probe", "hidden": [128], "transfer": {}, "cnn": {}},
+        "train": {"recipe": "probe", "hidden": [128]},
         "compare": {"bootstrap_samples": 2000, "confidence": 0.9},
     }
 
