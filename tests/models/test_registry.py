@@ -128,6 +128,7 @@ def test_imagenet_s_weights_where_they_are_at_hand():
     assert np.asarray(model(textures(1, 96, 96).astype("float32"))).max() > 0.5
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_weights_of_another_width_or_network_are_refused(tmp_path):
     registry.initial(chosen("MobileNetV2", alpha=0.35))[0].save_weights(tmp_path / "a.weights.h5")
     for other in (chosen("MobileNetV2", alpha=0.5), chosen("ResNet50")):
