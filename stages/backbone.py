@@ -28,7 +28,10 @@ def main() -> None:
         if "engine_agreement" in summary:
             run.metrics({"engine_agreement": summary["engine_agreement"]})
         run.files([paths.BACKBONE_SUMMARY])
-    print(f"backbone: {summary['weights']} weights{_note(wanted, summary['weights'])}")
+    if recipe == "cnn":
+        print("backbone: the recipe cnn has none")
+    else:
+        print(f"backbone: {summary['weights']} weights{_note(wanted, summary['weights'])}")
 
 
 def _write(settings: params.Params) -> dict[str, Any]:
