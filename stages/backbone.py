@@ -1,6 +1,7 @@
-"""Stage `backbone`: MobileNetV2 as files, so that later stages need not start TensorFlow.
+"""Stage `backbone`: the backbone as files, so that later stages need not start TensorFlow.
 
-ImageNet weights come from Keras's cache or the network; later stages need neither.
+ImageNet weights come from Keras's cache or the network; later stages need neither. The recipe
+`transfer` reads no features, and `cnn` has no backbone.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import replacing, sha256_file, write_json
 from deepfake.inference import openvino_export
-from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
+from deepfake.models import image_model, pooling, registry, tensorflow_setup
 from deepfake.tracking.run import start_run
 from stages.running import stage
 
@@ -17,26 +18,37 @@ from stages.running import stage
 @stage
 def main() -> None:
     settings = params.load()
-    wanted, alpha = settings.backbone.weights, settings.backbone.alpha
+    wanted, recipe = settings.backbone.weights, settings.train.recipe
     with start_run(settings.tracking, stage="backbone", kind="data") as run:
-        tensorflow_setup.start(seed=settings.seed, precision="float32")
-        network, weights = mobilenet_v2.initial(wanted, alpha)
-        with replacing(paths.BACKBONE_WEIGHTS) as partial:
-            network.save_weights(partial)
-        summary = {
-            "weights": weights,
-            "alpha": alpha,
-            "parameters": network.count_params(),
-            "sha256": sha256_file(paths.BACKBONE_WEIGHTS),
-            **_write_features(network, settings),
-        }
+        summary = {"weights": "none"} if recipe == "cnn" else _write(settings)
         write_json(paths.BACKBONE_SUMMARY, summary)
-        used = settings.backbone.model_dump(include={"weights", "alpha", "image_size"})
+        used = settings.backbone.model_dump(include={"name", "weights", "alpha", "image_size"})
         run.params({"backbone": used, "embed": settings.embed.model_dump(exclude={"engine"})})
-        run.tags({"weights": weights})
-        run.metrics({"engine_agreement": summary["engine_agreement"]})
+        run.tags({"weights": summary["weights"]})
+        if "engine_agreement" in summary:
+            run.metrics({"engine_agreement": summary["engine_agreement"]})
         run.files([paths.BACKBONE_SUMMARY])
-    print(f"backbone: {weights} weights{_note(wanted, weights)}")
+    if recipe == "cnn":
+        print("backbone: the recipe cnn has none")
+    else:
+        print(f"backbone: {summary['weights']} weights{_note(wanted, summary['weights'])}")
+
+
+def _write(settings: params.Params) -> dict[str, Any]:
+    """Write the files of the backbone that the recipe reads; return the summary."""
+    tensorflow_setup.start(seed=settings.seed, precision="float32")
+    network, weights = registry.initial(settings.backbone)
+    with replacing(paths.BACKBONE_WEIGHTS) as partial:
+        network.save_weights(partial)
+    features = _write_features(network, settings) if settings.train.recipe == "probe" else {}
+    return {
+        "name": settings.backbone.name,
+        "weights": weights,
+        "alpha": settings.backbone.alpha,
+        "parameters": network.count_params(),
+        "sha256": sha256_file(paths.BACKBONE_WEIGHTS),
+        **features,
+    }
 
 
 def _write_features(network: Any, settings: params.Params) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import read_yaml, write_text
 from deepfake.ingest import external
-from deepfake.models import mobilenet_v2, tensorflow_setup
+from deepfake.models import registry, tensorflow_setup
 from deepfake.sources import open_source
+from deepfake.training import recipes
 from stages.running import stage
 
 
@@ -21,16 +22,12 @@ def main() -> None:
     # would not restore it. A newer time makes git compare.
     Path("params.yaml").touch()
     settings = params.load()
-    tuning = settings.train.fine_tune
-    mobilenet_v2.check_layers(settings.embed.layers, tuning.from_layer, tuned=tuning.epochs > 0)
-    if settings.embed.pooling == "covariance":
-        sizes = [round(scale * settings.backbone.image_size) for scale in settings.embed.scales]
-        mobilenet_v2.check_positions(settings.embed.layers, settings.backbone.alpha, sizes)
+    recipes.check(settings)
     _check_sources(settings)
-    backbone = settings.backbone
-    if backbone.weights == "imagenet" and not mobilenet_v2.imagenet_file(backbone.alpha).exists():
+    wanted = settings.backbone.weights == "imagenet" and settings.train.recipe != "cnn"
+    if wanted and not registry.imagenet_file(settings.backbone).exists():
         tensorflow_setup.start(seed=settings.seed, precision="float32")
-        mobilenet_v2.initial(backbone.weights, backbone.alpha)  # downloads them
+        registry.initial(settings.backbone)  # downloads them
     write_text(paths.CHECKED, "The parameters can be used.\n")
 
 

@@ -1,4 +1,7 @@
-"""Stage `embed`: the frozen backbone's feature statistics, once for every image and view."""
+"""Stage `embed`: the frozen backbone's feature statistics, once for every image and view.
+
+Recipes that train on images read no features; for them it writes only which images there are.
+"""
 
 from deepfake import params
 from deepfake.common import paths
@@ -13,6 +16,17 @@ from stages.running import resume_key, stage
 @stage
 def main() -> None:
     settings = params.load()
+    if settings.train.recipe == "probe":
+        _embed(settings)
+        return
+    weights = read_json(paths.BACKBONE_SUMMARY)["weights"]
+    described = {"weights": weights, "precision": "float32", "dimensions": 0}
+    with start_run(settings.tracking, stage="embed", kind="data"):
+        embed.write_index(paths.IMAGES, paths.EMBEDDINGS, described)
+    print(f"embed: the recipe {settings.train.recipe} reads no embeddings")
+
+
+def _embed(settings: params.Params) -> None:
     network, chosen = settings.backbone, settings.embed
     backbone = read_json(paths.BACKBONE_SUMMARY)
     with start_run(settings.tracking, stage="embed", kind="data") as run:

@@ -34,10 +34,11 @@ def main() -> None:
     with start_run(
         settings.tracking, stage="evaluate", kind="model", name="image", model_sha256=digest
     ) as run:
+        training = read_json(paths.TRAINING_SUMMARY)
+        only_head = training["recipe"] == "probe" and not training["fine_tune"]["kept"]
         # In 16 bits the embeddings give other scores than the saved model, which is float32.
-        tuned = read_json(paths.TRAINING_SUMMARY)["fine_tune"]["kept"]
         exact = embeddings.description(paths.EMBEDDINGS)["precision"] == "float32"
-        by_head = exact and not tuned
+        by_head = exact and only_head
         found = (_from_embeddings if by_head else _from_images)(settings)
         _, labels, logits = found["valid"]
         temperature, note = calibration.fit_temperature(labels, logits)

@@ -72,8 +72,15 @@ def resume_key(name: str, *, without: Collection[str] = ()) -> str:
             named["params.yaml"].append(item)
     for file, keys in named.items():
         values = read_yaml(file)
-        facts |= {f"{file}:{key}": values[key] for key in keys}
+        facts |= {f"{file}:{key}": _value(values, key) for key in keys}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _value(values: Any, key: str) -> Any:
+    """The value of a dotted key."""
+    for name in key.split("."):
+        values = values[name]
+    return values
 
 
 def _known_checksums() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""Stage `train`: the head on the embeddings, then the backbone on the images."""
+"""Stage `train`: by the recipe `probe`, the head on the embeddings, then the backbone on the
+images; by the others, a whole network on the images."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from deepfake.models import image_model, keras_archive, pooling, tensorflow_setu
 from deepfake.models.head import Head
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
-from deepfake.training import fine_tuning, head_training, loop
+from deepfake.training import fine_tuning, head_training, loop, recipes
 from stages.running import resume_key, stage
 
 
@@ -36,10 +37,12 @@ def main() -> None:
             experiment_rows.log_epoch(run, row)
 
         # The head reads no images.
-        unread = [] if chosen.fine_tune.epochs else [str(paths.IMAGES)]
+        only_head = chosen.recipe == "probe" and not chosen.fine_tune.epochs
+        unread = [str(paths.IMAGES)] if only_head else []
         with unfinished("train", resume_key("train", without=unread)) as work:
             summary = _train(settings, hardware.precision, work, on_epoch)
         facts = {
+            "recipe": chosen.recipe,
             "weights": description["weights"],
             "precision": hardware.precision,
             "dimensions": description["dimensions"],
@@ -55,7 +58,7 @@ def main() -> None:
 
 def _start(settings: params.Params) -> Hardware:
     """Start TensorFlow if it is needed: a linear head on embeddings is solved without it."""
-    if settings.train.fine_tune.epochs:
+    if settings.train.recipe != "probe" or settings.train.fine_tune.epochs:
         return tensorflow_setup.start(seed=settings.seed, precision=settings.backbone.precision)
     if not settings.train.linear:
         return tensorflow_setup.start(seed=settings.seed, precision="float32")
@@ -63,8 +66,11 @@ def _start(settings: params.Params) -> Hardware:
 
 
 def _train(settings: params.Params, precision: str, work: Path, on_epoch: Any) -> dict[str, Any]:
-    """Train in both phases, write the image model, and return a summary."""
+    """Train by the recipe, write the image model, and return a summary of each phase."""
     chosen = settings.train
+    if chosen.recipe != "probe":
+        states = recipes.train_on_images(settings, precision, work, on_epoch)
+        return _summaries(states)
     train = embeddings.Embeddings.open(paths.EMBEDDINGS, "train")
     valid = embeddings.Embeddings.open(paths.EMBEDDINGS, "valid")
     described = embeddings.description(paths.EMBEDDINGS)
@@ -87,9 +93,8 @@ def _train(settings: params.Params, precision: str, work: Path, on_epoch: Any) -
         keras_archive.write_with_head(paths.MODEL_TEMPLATE, paths.IMAGE_MODEL, first.head)
     else:
         _save(settings, _features(settings, "float32"), first.head)
-    summary = {"head": _summary(first.state), "fine_tune": _summary(second)}
+    summary = _summaries({"head": first.state, "fine_tune": second})
     summary["head"] |= {"hidden": chosen.hidden, "weight_decay": first.weight_decay}
-    summary["fine_tune"]["kept"] = second.best_epoch > 0
     return summary
 
 
@@ -145,17 +150,24 @@ def _save(settings: params.Params, features: Any, head: Head) -> None:
     image_model.save(model, paths.IMAGE_MODEL)
 
 
-def _summary(state: loop.State) -> dict[str, Any]:
-    return {
-        "epochs": state.history[-1]["epoch"] if state.history else 0,
-        "best_epoch": state.best_epoch,
-        "valid_roc_auc": state.best_roc_auc,
+def _summaries(states: dict[str, loop.State]) -> dict[str, Any]:
+    """What each phase came to; of `fine_tune`, whether it was better than the phase before."""
+    summary: dict[str, Any] = {
+        name: {
+            "epochs": state.history[-1]["epoch"] if state.history else 0,
+            "best_epoch": state.best_epoch,
+            "valid_roc_auc": state.best_roc_auc,
+        }
+        for name, state in states.items()
     }
+    if "fine_tune" in summary:
+        summary["fine_tune"]["kept"] = states["fine_tune"].best_epoch > 0
+    return summary
 
 
 def _line(summary: dict[str, Any], linear: bool) -> str:
     """What training came to: the best epoch of the phase whose weights are kept."""
-    phase = "fine_tune" if summary["fine_tune"]["kept"] else "head"
+    phase = loop.kept_phase(summary)
     best = summary[phase]
     where = f"best after epoch {best['best_epoch']} of {best['epochs']} of {phase}"
     if linear and phase == "head":

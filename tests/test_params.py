@@ -92,7 +92,7 @@ def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
 @pytest.mark.parametrize("written", ["1e-05", "1e-5", "1E-5", "1.0e-5", "1.e-5", "0.00001"])
 def test_floats_load_however_they_are_written(tmp_path: Path, written: str) -> None:
     path = tmp_path / "params.yaml"
-    text, number = re.subn(r"learning_rate: 0\.001", f"learning_rate: {written}", TEXT)
+    text, number = re.subn(r"learning_rate: 0\.001", f"learning_rate: {written}", TEXT, count=1)
     assert number == 1
     path.write_text(text)
     assert params.load(path).train.learning_rate == 1e-5

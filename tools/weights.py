@@ -10,7 +10,7 @@ from deepfake import params
 from deepfake.common import paths
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import read_json
-from deepfake.models.mobilenet_v2 import imagenet_file
+from deepfake.models.registry import imagenet_file
 
 STAGE = "backbone"
 
@@ -18,9 +18,9 @@ STAGE = "backbone"
 @command
 def main() -> None:
     chosen = params.load().backbone
-    if chosen.weights != "auto" or not _random() or not imagenet_file(chosen.alpha).is_file():
+    if chosen.weights != "auto" or not _random() or not imagenet_file(chosen).is_file():
         return
-    print(f"ImageNet's weights have appeared in {imagenet_file(chosen.alpha)}: {STAGE} runs again")
+    print(f"ImageNet's weights have appeared in {imagenet_file(chosen)}: {STAGE} runs again")
     done = subprocess.run(["dvc", "repro", "--force", "--single-item", STAGE], check=False)
     if done.returncode:
         raise PipelineError(f"{STAGE} did not run; the message above says why")

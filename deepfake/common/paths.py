@@ -20,7 +20,7 @@ DETECTOR = Path("data/models/detector.keras")  # the image model with its temper
 
 BACKBONE = Path("data/backbone")
 BACKBONE_SUMMARY = BACKBONE / "summary.json"
-BACKBONE_WEIGHTS = BACKBONE / "mobilenet_v2.weights.h5"
+BACKBONE_WEIGHTS = BACKBONE / "backbone.weights.h5"
 FEATURE_NETWORK = BACKBONE / "features.xml"  # OpenVINO's, with features.bin
 MODEL_TEMPLATE = BACKBONE / "template.keras"  # the image model with an untrained linear head
 

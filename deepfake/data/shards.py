@@ -207,6 +207,15 @@ def origins(directory: Path | str, split: str) -> dict[str, tuple[str, str]]:
     return found
 
 
+def index(directory: Path | str, split: str) -> list[tuple[str, int]]:
+    """The `image_id` and label of each image of a split, in order; reads no image."""
+    found: list[tuple[str, int]] = []
+    for path in shards(directory, split):
+        table = pq.read_table(path, columns=["image_id", "label"])
+        found += zip(*(table[name].to_pylist() for name in ("image_id", "label")), strict=True)
+    return found
+
+
 def row_groups(directory: Path | str, split: str) -> list[RowGroup]:
     """List the row groups of a split in order; reads only the footers of the shards."""
     groups: list[RowGroup] = []

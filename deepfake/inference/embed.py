@@ -51,6 +51,14 @@ def compute(
     write_json(directory / "features.json", describe)
 
 
+def write_index(images: Path | str, directory: Path | str, describe: dict[str, Any]) -> None:
+    """Write which images there are, without features: `{split}.csv` and `features.json`."""
+    directory = Path(directory)
+    for split in SPLITS:
+        _write_csv(directory / f"{split}.csv", shards.index(images, split))
+    write_json(directory / "features.json", describe)
+
+
 def _embed_split(
     images: Path | str,
     directory: Path,
@@ -77,8 +85,13 @@ def _embed_split(
                 file.write(_stored(np.concatenate(rows), dtype).tobytes())
                 shown.update(1)
     _write_npy(directory / f"{split}.npy", unfinished, shape, dtype)
+    _write_csv(directory / f"{split}.csv", index)
+
+
+def _write_csv(path: Path, index: list[tuple[str, int]]) -> None:
+    """Write the `image_id` and label of each image."""
     with (
-        replacing(directory / f"{split}.csv") as partial,
+        replacing(path) as partial,
         open(partial, "w", encoding="utf-8", newline="") as table,
     ):
         csv.writer(table, lineterminator="\n").writerows([("image_id", "label"), *index])

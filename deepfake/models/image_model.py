@@ -65,9 +65,33 @@ def assemble(features: Any, head: Any, views: Sequence[str], image_size: int) ->
     if len(logits) > 1:
         mean = mean / len(logits)
     score = keras.layers.Activation("sigmoid", dtype="float32", name="score")(mean)
-    classify = keras.Model(square, score, name="classify")
+    return of_any_size(keras.Model(square, score, name="classify"))
+
+
+def classifier(pixels: Any, features: Any) -> Any:
+    """End a network in a logit and its sigmoid.
+
+    Args:
+        pixels: the input, float32 (batch, image_size, image_size, 3).
+        features: Keras tensor (batch, d) that follows from it.
+
+    Returns:
+        The Keras model `classify`, from pixels to P(fake) (batch, 1) in float32.
+    """
+    import keras
+
+    logit = keras.layers.Dense(1, dtype="float32", name="logit")(features)
+    score = keras.layers.Activation("sigmoid", dtype="float32", name="score")(logit)
+    return keras.Model(pixels, score, name="classify")
+
+
+def of_any_size(classify: Any) -> Any:
+    """The image model: `classify` behind a resize, for uint8 pixels (batch, height, width, 3)."""
+    import keras
+
     pixels = keras.Input((None, None, 3), dtype="uint8", name="pixels")
-    return keras.Model(pixels, classify(resized(pixels, image_size)), name="image_model")
+    score = classify(resized(pixels, classify.input.shape[1]))
+    return keras.Model(pixels, score, name="image_model")
 
 
 def template(features: Any, dimensions: int, views: Sequence[str], image_size: int) -> Any:

@@ -1,23 +1,14 @@
-"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) and its weights: ImageNet's or random.
+"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) and its weights: ImageNet's or random."""
 
-Batch-norm is frozen here, once for every use. The network takes pixels in [-1, 1];
-`pooling.features` scales them.
-"""
-
-import os
-import socket
-import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deepfake.common.errors import PipelineError
-from deepfake.data.textures import textures
+from deepfake.models import pretrained
 
-DOWNLOAD_TIMEOUT = 20.0
+WEIGHTS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"
 # Keras's names of the layers of a block, in order. Not every block has all of them.
 _BLOCK = (
     "expand", "expand_BN", "expand_relu", "pad", "depthwise", "depthwise_BN", "depthwise_relu",
@@ -111,136 +102,28 @@ def _rounded(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def check_positions(layers: Sequence[str], alpha: float, sizes: Sequence[int]) -> None:
-    """Check that a covariance can be taken of each layer, at each of these sizes in pixels.
-
-    Raises:
-        PipelineError: an image has fewer positions in a layer than the layer has channels, so that
-            the covariance has no full rank.
-    """
-    for size in sizes:
-        for name in layers:
-            positions, channels = shape(name, alpha, size)
-            if positions < channels:
-                raise PipelineError(
-                    f"embed.pooling: covariance: at {size} pixels {name} has {positions} "
-                    f"positions and {channels} channels; it needs as many positions as channels. "
-                    "Raise backbone.image_size (or embed.scales), leave the layer out of "
-                    "embed.layers, or use embed.pooling: mean_std"
-                )
-
-
 def imagenet_file(alpha: float) -> Path:
     """Where Keras keeps the ImageNet weights of a width, once it has them."""
-    home = os.environ.get("KERAS_HOME")
-    folder = Path(home) if home else Path.home() / ".keras"
-    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"
-    return folder / "models" / name
+    return pretrained.cached(WEIGHTS_FILE.format(alpha=alpha))
 
 
 def mobilenet(alpha: float, weights: str | None, precision: str = "float32") -> Any:
     """Keras's MobileNetV2 without its classifier, for images of any size, under a policy."""
-    import keras
-
-    previous = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy(precision)
-    try:
-        with warnings.catch_warnings():
-            # Keras warns that it assumes size 224 if none is given, which is intended.
-            warnings.simplefilter("ignore")
-            model = keras.applications.MobileNetV2(
-                alpha=alpha, include_top=False, weights=weights, name="mobilenet_v2"
-            )
-    finally:
-        keras.mixed_precision.set_global_policy(previous)
-    for item in model.layers:
-        # Frozen batch-norm always runs in inference mode, even when the model is trained.
-        if isinstance(item, keras.layers.BatchNormalization):
-            item.trainable = False
-    return model
+    return pretrained.build(
+        "MobileNetV2", precision, alpha=alpha, weights=weights, name="mobilenet_v2"
+    )
 
 
 def initial(weights: str, alpha: float) -> tuple[Any, str]:
-    """MobileNetV2 with `weights`: `imagenet`, `random` or `auto`.
-
-    Returns:
-        The model, and which weights it has: `imagenet` or `random`.
-
-    Raises:
-        PipelineError: ImageNet weights were asked for and are neither cached nor available.
-    """
-    if weights == "random":
-        return _random(alpha), "random"
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        return mobilenet(alpha, "imagenet"), "imagenet"
-    except (OSError, ValueError) as error:
-        return _without_imagenet(weights, alpha, error)
-    except Exception as error:
-        # For a failed download Keras's get_file raises a plain Exception.
-        if "URL fetch failure" not in str(error):
-            raise
-        return _without_imagenet(weights, alpha, error)
-    finally:
-        socket.setdefaulttimeout(previous)
-
-
-def _random(alpha: float) -> Any:
-    """MobileNetV2 with Keras's random weights, the spatial filters of each channel shifted to sum
-    to zero.
-
-    Such filters answer to texture and not to brightness, which is where the traces of manipulation
-    are (constrained convolution: Bayar and Stamm 2016, doi 10.1145/2909827.2930786). Unshifted
-    random filters mostly average.
-    """
-    import keras
-
-    model = mobilenet(alpha, None)
-    for item in model.layers:
-        if isinstance(item, keras.layers.DepthwiseConv2D) or item.name == "Conv1":
-            (kernel,) = item.get_weights()
-            item.set_weights([kernel - kernel.mean(axis=(0, 1), keepdims=True)])
-    _standardise(model)
-    return model
-
-
-def _standardise(model: Any) -> None:
-    """Give every batch-norm layer the mean and variance of its input on random textures.
-
-    Without it, activations fade from layer to layer until half precision cannot hold them. The
-    numbers are rounded, so that processors that compute a little differently agree.
-    """
-    import keras
-
-    norms = [m for m in model.layers if isinstance(m, keras.layers.BatchNormalization)]
-    for norm in norms:
-        norm.trainable, norm.momentum = True, 0.0  # takes the batch's numbers as they are
-    model(textures(4, 128, 0) / 127.5 - 1, training=True)
-    for norm in norms:
-        norm.trainable, norm.momentum = False, 0.99
-        gamma, beta, mean, variance = norm.get_weights()
-        norm.set_weights([gamma, beta, _coarse(mean), _coarse(variance)])
-
-
-def _coarse(values: np.ndarray) -> np.ndarray:
-    """`values` with 8 bits of precision."""
-    mantissa, exponent = np.frexp(values)
-    return np.asarray(np.ldexp(np.rint(mantissa * 256) / 256, exponent).astype("float32"))
-
-
-def _without_imagenet(weights: str, alpha: float, error: Exception) -> tuple[Any, str]:
-    if weights == "auto":
-        return _random(alpha), "random"
-    raise PipelineError(
-        f"backbone.weights: imagenet: the weights are not available ({error}). Either connect to "
-        f"the network once, or put {imagenet_file(alpha).name} into the folder models/ of Keras's "
-        "cache (~/.keras, or the folder that KERAS_HOME names), or use weights: random"
+    """MobileNetV2 with `weights`; see `pretrained.initial`."""
+    return pretrained.initial(
+        weights,
+        lambda source: mobilenet(alpha, source),
+        imagenet_file(alpha),
+        lambda pixels: pixels / 127.5 - 1,
     )
 
 
 def load(path: Path | str, alpha: float, precision: str = "float32") -> Any:
     """MobileNetV2 with the weights that the `backbone` stage wrote to `path`."""
-    model = mobilenet(alpha, None, precision)
-    model.load_weights(path)
-    return model
+    return pretrained.load(path, mobilenet(alpha, None, precision))

@@ -1,12 +1,13 @@
 """Statistics of the backbone's activations over the positions of an image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepfake.models.mobilenet_v2 import load
+from deepfake.common.errors import PipelineError
+from deepfake.models import registry
 from deepfake.params import BackboneParams, EmbedParams
 
 STD_FLOOR = 1e-12
@@ -15,8 +16,8 @@ STD_FLOOR = 1e-12
 def saved_features(
     path: Path | str, network: BackboneParams, embed: EmbedParams, precision: str
 ) -> Any:
-    """The `features` that the parameters ask for, of the MobileNetV2 that `load` reads."""
-    model = load(path, network.alpha, precision)
+    """The `features` that the parameters ask for, of the backbone in `path`."""
+    model = registry.load(path, network, precision)
     return features(model, embed.layers, embed.statistics, network.image_size, embed.scales)
 
 
@@ -65,9 +66,9 @@ def features(
     from keras import ops
 
     pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="resized")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="scale")(pixels)
+    scaled = registry.preprocessed(pixels, model.name)
     trunk = keras.Model(
-        model.input, [model.get_layer(name).output for name in layers], name="mobilenet_v2"
+        model.input, [model.get_layer(name).output for name in layers], name=model.name
     )
     parts = []
     for scale in scales:
@@ -104,6 +105,27 @@ def statistic(name: str, activations: Any) -> Any:
     flat = layers.Reshape((channels * channels,), dtype="float32")(covariance)
     first, second = np.triu_indices(channels)
     return ops.take(flat, first * channels + second, axis=1)
+
+
+def check_positions(shapes: Mapping[str, tuple[int, int]], image_size: int) -> None:
+    """Check that a covariance can be taken of each layer.
+
+    Args:
+        shapes: positions and channels of each layer.
+        image_size: in pixels, at which these are.
+
+    Raises:
+        PipelineError: an image has fewer positions in a layer than the layer has channels, so that
+            the covariance has no full rank.
+    """
+    for name, (positions, channels) in shapes.items():
+        if positions < channels:
+            raise PipelineError(
+                f"embed.pooling: covariance: at {image_size} pixels {name} has {positions} "
+                f"positions and {channels} channels; it needs as many positions as channels. "
+                "Raise backbone.image_size (or embed.scales), leave the layer out of "
+                "embed.layers, or use embed.pooling: mean_std"
+            )
 
 
 def width(name: str, channels: int) -> int:

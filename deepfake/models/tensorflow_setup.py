@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deepfake.common.environment import Hardware, anchored, cores
-from deepfake.common.errors import PipelineError
 
 
 @contextmanager
@@ -49,9 +48,6 @@ def start(*, seed: int, precision: str, deterministic: bool = True) -> Hardware:
 
     Returns:
         What the arithmetic runs on.
-
-    Raises:
-        PipelineError: mixed_float16 was asked for and there is no GPU.
     """
     home = os.environ.get("KERAS_HOME")
     if home:  # Keras reads it at import, from the working directory.
@@ -67,11 +63,6 @@ def start(*, seed: int, precision: str, deterministic: bool = True) -> Hardware:
     capable = details.get("compute_capability", (0, 0)) >= (7, 0)
     if precision == "auto":
         precision = "mixed_float16" if capable else "float32"
-    if precision == "mixed_float16" and not gpus:
-        raise PipelineError(
-            "backbone.precision: received mixed_float16, which needs a GPU, and none was found; "
-            "use auto, float32 or mixed_bfloat16"
-        )
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -26,10 +26,12 @@ from deepfake.params.models import (
     ALPHAS,
     AugmentParams,
     BackboneParams,
+    CnnParams,
     DrawParams,
     EmbedParams,
     FineTuneParams,
     TrainParams,
+    TransferParams,
 )
 from deepfake.params.schema import (
     BaselineParams,
@@ -48,6 +50,7 @@ __all__ = [
     "AugmentParams",
     "BackboneParams",
     "BaselineParams",
+    "CnnParams",
     "CompareParams",
     "CsvParams",
     "DataParams",
@@ -66,6 +69,7 @@ __all__ = [
     "Section",
     "TrackingParams",
     "TrainParams",
+    "TransferParams",
     "UncertainParams",
     "load",
     "parse_yaml",

@@ -9,6 +9,12 @@ from deepfake.params.base import Count, Fraction, Positive, Section, described, 
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
+ImageSide = Annotated[int, Field(ge=32, le=1024)]
+Schedule = Literal["constant", "cosine", "plateau"]
+SCHEDULES = (
+    "learning rate over the epochs; plateau: a tenth after 5 epochs without a lower validation loss"
+)
+
 
 def _known_width(alpha: float) -> float:
     if alpha not in ALPHAS:
@@ -30,18 +36,20 @@ def _penalty(value: object) -> object:
 
 
 class BackboneParams(Section):
+    name: Literal[
+        "MobileNetV2", "EfficientNetV2B0", "ResNet50", "MobileNetV3Large", "ConvNeXtTiny"
+    ] = described("network of `keras.applications`")
     weights: Literal["auto", "imagenet", "random"] = described(
         "auto: ImageNet where they are available, else random"
     )
     alpha: Annotated[float, AfterValidator(_known_width)] = described(
-        f"width of MobileNetV2, one of {', '.join(map(str, ALPHAS))}"
+        f"width of MobileNetV2, one of {', '.join(map(str, ALPHAS))}; of MobileNetV3Large 0.75 or "
+        "1.0; of the others 1.0"
     )
-    image_size: Annotated[int, Field(ge=32, le=1024)] = described(
-        "side in pixels of the square that images are resized to"
-    )
+    image_size: ImageSide = described("side in pixels of the square that images are resized to")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = described(
-        "arithmetic of `embed` and of fine-tuning; auto: mixed_float16 on a capable GPU, else "
-        "float32"
+        "arithmetic of `embed` and of training on images; auto: mixed_float16 on a capable GPU, "
+        "else float32"
     )
 
 
@@ -56,8 +64,8 @@ class DrawParams(Section):
 
 class EmbedParams(Section):
     layers: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] = described(
-        "layers of MobileNetV2 whose activations are described, by Keras's names: Conv1_relu, "
-        "block_1_expand_relu to block_16_project_BN, out_relu and those between"
+        "layers of the backbone whose activations are described, by Keras's names; of MobileNetV2: "
+        "Conv1_relu, block_1_expand_relu to block_16_project_BN, out_relu and those between"
     )
     pooling: Literal["covariance", "mean_std", "average"] = described(
         "what is kept of a layer's activations over the positions of the image: means and "
@@ -122,7 +130,59 @@ class FineTuneParams(Section):
     augment: AugmentParams
 
 
+class TransferParams(Section):
+    input_size: ImageSide = described("side in pixels of the square that images are resized to")
+    scaling: Literal["own", "unit", "symmetric"] = described(
+        "pixels as the network sees them; own: as its ImageNet weights expect, unit: 0 to 1, "
+        "symmetric: -1 to 1"
+    )
+    units: list[Count] = described("units of each hidden layer behind the average pooling")
+    batch_norm: bool = described("batch normalisation between the pooling and the hidden layers")
+    dropout: list[Annotated[float, Field(ge=0, lt=1)]] = described(
+        "share of units left out after each hidden layer, one value for each"
+    )
+    epochs: Count = described("most epochs of the head on the frozen backbone")
+    learning_rate: Positive = described("learning rate of Adam for the head")
+    batch_size: Count = described("images per step")
+    patience: Count = described("epochs without a better validation ROC-AUC before stopping")
+    schedule: Schedule = described(SCHEDULES)
+    unfreeze_from: str = described(
+        "first block of the backbone that is trained in the second phase; all: every block"
+    )
+    unfreeze_epochs: Annotated[int, Field(ge=0)] = described(
+        "most epochs of the second phase; 0: the backbone stays frozen"
+    )
+    unfreeze_learning_rate: Positive = described("learning rate of Adam in the second phase")
+    augment: AugmentParams
+
+    @model_validator(mode="after")
+    def _one_dropout_a_layer(self) -> "TransferParams":
+        if len(self.dropout) != len(self.units):
+            raise ValueError(
+                f"dropout {self.dropout} must have one value for each of units {self.units}"
+            )
+        return self
+
+
+class CnnParams(Section):
+    input_size: ImageSide = described("side in pixels of the square that images are resized to")
+    scaling: Positive = described("number that pixels are divided by")
+    layers: Annotated[list[str], Field(min_length=1)] = described(
+        "layers from the pixels to `d1`; docs/recipes.md says how they are written"
+    )
+    epochs: Count = described("largest number of epochs")
+    learning_rate: Positive = described("learning rate of Adam")
+    batch_size: Count = described("images per step")
+    patience: Count = described("epochs without a better validation ROC-AUC before stopping")
+    schedule: Schedule = described(SCHEDULES)
+
+
 class TrainParams(Section):
+    recipe: Literal["probe", "transfer", "cnn"] = described(
+        "probe: a head on the embeddings; transfer: a backbone with a head, on images; cnn: a "
+        "small network from scratch. `transfer` and `cnn` read their own section, `class_weight` "
+        "and nothing else of `train`"
+    )
     hidden: list[Count] = described("units of each hidden layer of the head")
     dropout: Annotated[float, Field(ge=0, lt=1)] = described(
         "share of units left out after each hidden layer"
@@ -140,6 +200,8 @@ class TrainParams(Section):
         "balanced: weight the loss so that both classes count the same"
     )
     fine_tune: FineTuneParams
+    transfer: TransferParams
+    cnn: CnnParams
 
     @property
     def linear(self) -> bool:

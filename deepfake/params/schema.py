@@ -81,7 +81,8 @@ class ExecutionParams(Section):
     threads: Count | None = described("processors that the engines use; null: all of them")
     batch_size: Count = described("images in a batch, where TensorFlow scores them")
     cache_megabytes: Annotated[int, Field(ge=0)] = described(
-        "MB of disk for the activations of the frozen layers during fine-tuning"
+        "MB of disk for the activations of the frozen layers during fine-tuning; MB of memory for "
+        "decoded images with the recipes `transfer` and `cnn`"
     )
 
 

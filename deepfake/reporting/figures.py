@@ -92,6 +92,8 @@ def shares(counts: np.ndarray) -> np.ndarray:
 
 def best_epoch(training: Mapping[str, Any]) -> int:
     """The number in the history of the epoch whose weights the image model has."""
+    if "network" in training:
+        return int(training["network"]["best_epoch"])
     head, tuned = training["head"], training["fine_tune"]
     return int(head["epochs"] + tuned["best_epoch"] if tuned["kept"] else head["best_epoch"])
 

@@ -84,12 +84,15 @@ def top(text: str) -> list[str]:
 
 
 def _parameters(params: dict[str, Any]) -> str:
-    """The parameters on which results can depend; of the sources, the one in use."""
+    """The parameters on which results can depend; of the sources, the one in use,
+    and of the recipes."""
     sources = {"sample", "kaggle", "folder"} - {params["data"]["source"]}
     used = {
         name: section for name, section in params.items() if name not in ("execution", "tracking")
     }
     used["data"] = {name: value for name, value in used["data"].items() if name not in sources}
+    recipes = {"transfer", "cnn"} - {params["train"]["recipe"]}
+    used["train"] = {name: value for name, value in used["train"].items() if name not in recipes}
     return f"```yaml\n{yaml.safe_dump(used, sort_keys=False, width=100)}```"
 
 
@@ -156,32 +159,45 @@ def _bad_sentence(data: dict[str, Any]) -> str:
     return f"Left out as unusable: {bad['count']} images ({reasons})."
 
 
-def _head_line(head: dict[str, Any]) -> str:
-    if head["hidden"]:
-        how = f"{head['epochs']} epochs, best after {head['best_epoch']}"
-    else:
-        how = f"linear, solved in {head['epochs']} iterations, L2 penalty {head['weight_decay']:g}"
-    return f"- Head: {how}, validation ROC-AUC {head['valid_roc_auc']:.4f}."
-
-
 def _model_lines(backbone: dict[str, Any], training: dict[str, Any]) -> str:
+    if training["recipe"] == "cnn":
+        return (
+            f"- A network of {training['parameters']:,} parameters, trained from scratch (recipe "
+            f"`cnn`), precision {training['precision']}.\n"
+            f"- Training: {_phase(training['network'])}"
+        )
     tuned = training["fine_tune"]
+    described = f"{training['dimensions']:,} feature statistics per view"
+    if training["recipe"] == "transfer":
+        described = "average pooling (recipe `transfer`)"
     lines = [
-        f"- MobileNetV2, alpha {backbone['alpha']}, with **{backbone['weights']} weights**, "
-        f"{training['dimensions']:,} feature statistics per view, precision "
-        f"{training['precision']}.",
-        _head_line(training["head"]),
+        f"- {backbone['name']}, alpha {backbone['alpha']}, with **{backbone['weights']} weights**, "
+        f"{described}, precision {training['precision']}.",
+        f"- Head: {_head(training['head'])}",
     ]
     if not tuned["epochs"]:
         lines.append("- Fine-tuning: none.")
     elif tuned["kept"]:
-        lines.append(
-            f"- Fine-tuning: {tuned['epochs']} epochs, best after {tuned['best_epoch']}, "
-            f"validation ROC-AUC {tuned['valid_roc_auc']:.4f}."
-        )
+        lines.append(f"- Fine-tuning: {_phase(tuned)}")
     else:
         lines.append(
             f"- Fine-tuning: {tuned['epochs']} epochs, none better on `valid` than the head on "
             "the frozen network, which was kept."
         )
     return "\n".join(lines)
+
+
+def _head(summary: dict[str, Any]) -> str:
+    if summary.get("hidden") != []:
+        return _phase(summary)
+    return (
+        f"linear, solved in {summary['epochs']} iterations, L2 penalty "
+        f"{summary['weight_decay']:g}, validation ROC-AUC {summary['valid_roc_auc']:.4f}."
+    )
+
+
+def _phase(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['epochs']} epochs, best after {summary['best_epoch']}, validation ROC-AUC "
+        f"{summary['valid_roc_auc']:.4f}."
+    )

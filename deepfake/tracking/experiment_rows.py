@@ -83,8 +83,7 @@ def log_training(
         name: getattr(settings, name).model_dump()
         for name in ("backbone", "embed", "train", "execution")
     }
-    if not settings.train.fine_tune.epochs:
-        sections["train"]["fine_tune"] = {"epochs": 0}  # nothing else of it has an effect
+    sections["train"] = _effective(settings)
     run.params(_shared(settings) | sections)
     facts = read_json(root / paths.TRAINING_SUMMARY)
     run.metrics({_TRAINING: facts})
@@ -105,6 +104,18 @@ def log_training(
         lambda path: pd.read_csv(path, nrows=DIGESTED),
     )
     _finish(run, root, "image", "train")
+
+
+def _effective(settings: Params) -> dict[str, Any]:
+    """The parameters of `train` that have an effect under its recipe."""
+    values, recipe = settings.train.model_dump(), settings.train.recipe
+    others = {name: values.pop(name) for name in ("transfer", "cnn")}
+    if recipe != "probe":
+        kept = {name: values[name] for name in ("recipe", "class_weight")}
+        return {**kept, recipe: others[recipe]}
+    if not settings.train.fine_tune.epochs:
+        values["fine_tune"] = {"epochs": 0}
+    return values
 
 
 def log_epoch(run: Run, row: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from deepfake.training.activation_cache import ActivationCache, FrozenLayers
 from deepfake.training.augmentation import Augmentation
 from deepfake.training.examples import FLIP_VIEWS, Example, train_examples, valid_examples
 from deepfake.training.frozen_prefix import SplitNetwork
-from deepfake.training.loop import Phase, Row, State, reseed, run
+from deepfake.training.loop import Phase, Row, State, measured, reseed, run
 
 BATCHES_AHEAD = 2
 
@@ -87,13 +87,15 @@ def fine_tune(
 
     with _caches(images, network, shown, cached, work, limit, chosen.batch_size) as caches:
 
-        def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+        def run_epoch(epoch: int, rate: float) -> tuple[float, float]:
             reseed(head, seed, epoch)
             optimizer.learning_rate = rate
             labels = caches["train"].labels
             examples = train_examples(images, augment, seed=seed, epoch=epoch, cached_labels=labels)
             total, title = shards.count(images, "train"), f"epoch {epoch + 1}"
-            return run_batches(step, caches["train"], examples, chosen.batch_size, total, title)
+            return measured(
+                *run_batches(step, caches["train"], examples, chosen.batch_size, total, title)
+            )
 
         def validate() -> tuple[np.ndarray, np.ndarray]:
             examples = valid_examples(images, views, caches["valid"].labels)

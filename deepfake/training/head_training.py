@@ -171,9 +171,9 @@ def _train(
     keras.utils.set_random_seed(seed)
     model = dense_head.build(rows.shape[1], params)
 
-    def run_epoch(epoch: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    def run_epoch(epoch: int, rate: float) -> tuple[float, float]:
         model.optimizer.learning_rate = rate
-        return dense_head.run_epoch(model, rows, labels, params, seed=seed, epoch=epoch)
+        return measured(*dense_head.run_epoch(model, rows, labels, params, seed=seed, epoch=epoch))
 
     def validate() -> tuple[np.ndarray, np.ndarray]:
         head = scaling.head(*dense_head.layers_of(model))

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from deepfake.models import (
-    pooling,
-)
+from deepfake.common.errors import PipelineError
+from deepfake.models import mobilenet_v2, pooling
 from tests.support.networks import LAYERS, SIZE, noise_images
 
 pytestmark = pytest.mark.slow
@@ -57,3 +56,14 @@ def test_widths_are_those_of_the_features(network):
     for statistics in (["mean"], ["mean", "std"], ["mean", "covariance"]):
         found = pooling.features(network, LAYERS, statistics, SIZE).output_shape[-1]
         assert found == sum(pooling.width(s, c) for c in channels for s in statistics)
+
+
+def test_a_layer_with_fewer_positions_than_channels_is_refused():
+    def shapes(size):
+        layers = ["block_3_project_BN", "block_12_add"]
+        return {name: mobilenet_v2.shape(name, 1.0, size) for name in layers}
+
+    for size in (384, 160):
+        pooling.check_positions(shapes(size), size)
+    with pytest.raises(PipelineError, match=r"144 pixels block_12_add has 81 positions and 96 ch"):
+        pooling.check_positions(shapes(144), 144)

@@ -182,6 +182,7 @@ def test_the_best_epoch_is_counted_through_both_phases() -> None:
     head = {"epochs": 30, "best_epoch": 21}
     tuned = {"epochs": 5, "best_epoch": 4, "kept": True}
     assert figures.best_epoch({"head": head, "fine_tune": tuned}) == 34
+    assert figures.best_epoch({"network": head}) == 21
     assert figures.best_epoch({"head": head, "fine_tune": {**tuned, "kept": False}}) == 21
 
 

@@ -37,9 +37,11 @@ def facts() -> dict[str, Any]:
             "counts": counts,
             "bad": {"count": 0, "reasons": {}},
         },
-        "backbone": {"weights": "random", "alpha": 0.35},
+        "backbone": {"name": "MobileNetV2", "weights": "random", "alpha": 0.35},
         "training": {
+            "recipe": "probe",
             "dimensions": 1234,
+            "parameters": 5678,
             "precision": "float32",
             "head": {
                 "epochs": 11,
@@ -58,7 +60,7 @@ def facts() -> dict[str, Any]:
         "params": {
             "seed": 7,
             "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},
-            "train": {"hidden": [128]},
+            "train": {"recipe": "probe", "hidden": [128], "transfer": {}, "cnn": {}},
             "compare": {"bootstrap_samples": 2000, "confidence": 0.9},
             "tracking": {"experiment": "not a matter of results"},
         },
@@ -213,7 +215,7 @@ def test_the_report_has_the_parameters_that_results_depend_on() -> None:
     assert block == {
         "seed": 7,
         "data": {"source": "sample", "sample": {"size": 192}},
-        "train": {"hidden": [128]},
+        "train": {"recipe": "probe", "hidden": [128]},
         "compare": {"bootstrap_samples": 2000, "confidence": 0.9},
     }
 
@@ -223,3 +225,22 @@ def test_the_report_leaves_its_arguments_as_they_were() -> None:
     before = copy.deepcopy(given)
     markdown(**given)
     assert given == before
+
+
+def test_every_recipe_is_described() -> None:
+    given = facts()
+    given["training"]["recipe"] = given["params"]["train"]["recipe"] = "transfer"
+    text = markdown(**given)
+    assert "- MobileNetV2, alpha 0.35, with **random weights**, average pooling (recipe" in text
+    assert "- Head: 11 epochs, best after 9, validation ROC-AUC 0.7654." in text
+    assert "transfer: {}" in text
+    assert "cnn: {}" not in text
+    del given["training"]["head"], given["training"]["fine_tune"]
+    given["training"] |= {
+        "recipe": "cnn",
+        "network": {"epochs": 7, "best_epoch": 5, "valid_roc_auc": 0.8},
+    }
+    given["backbone"] = {"weights": "none"}
+    text = markdown(**given)
+    assert "A network of 5,678 parameters, trained from scratch" in text
+    assert "- Training: 7 epochs, best after 5, validation ROC-AUC 0.8000." in text
