@@ -37,9 +37,10 @@ def parameters(named: dict[str, Overrides]) -> dict[str, params.Params]:
         PipelineError: an override names no parameter, or a value is not allowed.
     """
     found = {}
+    unchanged = params.load()
     for name, overrides in named.items():
         origin = f"{name} ({json.dumps(overrides)})"
-        values = params.load().model_dump(mode="json")
+        values = unchanged.model_dump(mode="json")
         for key, value in overrides.items():
             if not assign(values, key, value):
                 raise PipelineError(f"{origin}: params.yaml has no {key}")

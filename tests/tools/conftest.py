@@ -21,8 +21,7 @@ def sweeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git repository with `params.yaml`, in which a stand-in for DVC runs experiments.
 
     An experiment's metric tells its parameters: `baseline.valid.log_loss` is `baseline.C`. One with
-    a `baseline.max_iter` of 1 fails. What is queued is written to the file `queued`, a line for each
-    experiment.
+    a `baseline.max_iter` of 1 fails. What is queued is written to the file `queued`, a line each.
     """
     monkeypatch.chdir(tmp_path)
     for name in ("AUTHOR", "COMMITTER"):
