@@ -8,7 +8,7 @@ import pytest
 
 from deepfake.common.errors import PipelineError
 from tests.tools.conftest import written
-from tools import experiments, search, sweep, sweep_file, verify
+from tools import experiments, search, shell, sweep, sweep_file, verify
 from tools.sweep_file import Dimension
 
 RANGE = "baseline.C: {low: 0.01, high: 1, log: true}"
@@ -58,6 +58,7 @@ def test_the_seed_decides_what_is_tried(sweeping):
     assert searched(sweeping, RANGE, trials=1) == first
     shutil.rmtree(search.STUDIES)
     verify.change(sweeping / "params.yaml", ["seed=7"])
+    shell.git("commit", "-qam", "another seed")
     assert searched(sweeping, RANGE, trials=1) != first
 
 
