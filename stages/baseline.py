@@ -4,7 +4,8 @@ from pathlib import Path
 
 from deepfake import params
 from deepfake.common import paths
-from deepfake.common.files import write_table
+from deepfake.common.files import sha256_file, write_table
+from deepfake.evaluation import decision
 from deepfake.evaluation.predictions import predictions
 from deepfake.evaluation.results import EVALUATED, write_results
 from deepfake.metadata import baseline
@@ -36,7 +37,12 @@ def main() -> None:
             )
             for split, table in tables.items()
         }
-        results = write_results("baseline", scored, settings.evaluate.threshold)
+        # No temperature: a regression's scores fit the shares of train already, and so the saved
+        # model gives the same scores.
+        decided = decision.decide(
+            scored["valid"], settings.evaluate, model_sha256=sha256_file(paths.BASELINE_MODEL)
+        )
+        results = write_results("baseline", scored, decided)
         coefficients = baseline.coefficients(pipeline)
         coefficients["collinear_with"] = baseline.collinear(pipeline, train)
         coefficients = coefficients.sort_values(

@@ -88,7 +88,7 @@ def _train(settings: params.Params, precision: str, work: Path, on_epoch: Any) -
     else:
         _save(settings, _features(settings, "float32"), first.head)
     summary = {"head": _summary(first.state), "fine_tune": _summary(second)}
-    summary["head"]["weight_decay"] = first.weight_decay
+    summary["head"] |= {"hidden": chosen.hidden, "weight_decay": first.weight_decay}
     summary["fine_tune"]["kept"] = second.best_epoch > 0
     return summary
 

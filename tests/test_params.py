@@ -16,6 +16,8 @@ from deepfake.common.errors import PipelineError
 SHIPPED = Path(__file__).resolve().parent.parent / "params.yaml"
 TEXT = SHIPPED.read_text(encoding="utf-8")
 VALUES = params.load(SHIPPED).model_dump()
+RULES = "must be a number above 0 and below 1, youden, f1, or {fpr: a number above 0 and below 1}"
+BAD_RULES = (0.0, 1.0, math.nan, True, None, "0.5", "best", {}, {"fpr": 0.0}, {"tpr": 0.9})
 
 
 def changed(changes: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +54,19 @@ def test_what_dvc_changes_is_one_line(tmp_path: Path) -> None:
     pairs = zip(TEXT.splitlines(), path.read_text().splitlines(), strict=True)
     (changed_line,) = [new for old, new in pairs if old != new]
     assert changed_line.split("#")[0].strip() == "weight_decay: 0.1"
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [("youden", "youden"), ("{fpr: 0.01}", {"fpr": 0.01}), ("{fpr: 1e-3}", {"fpr": 1e-3})],
+)
+def test_a_rule_goes_through_dvc_and_back(tmp_path: Path, change: str, rule: Any) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT)
+    apply_overrides(path, [f"evaluate.threshold={change}"])
+    assert params.load(path).evaluate.threshold == rule
+    apply_overrides(path, ["evaluate.threshold=0.5"])
+    assert params.load(path) == params.load(SHIPPED)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +152,15 @@ def test_a_missing_key_is_refused(key: str) -> None:
         ("baseline.C", 0.0, "greater than 0"),
         ("backbone.image_size", 1025, "less than or equal to 1024"),
         ("train.dropout", 1.0, "less than 1"),
-        ("train.weight_decay", -1e-9, "greater than or equal to 0"),
+        ("train.weight_decay", -1e-9, "auto or a number from 0"),
+        ("train.weight_decay", "automatic", "auto or a number from 0"),
         ("train.learning_rate", 0.0, "greater than 0"),
         ("train.fine_tune.epochs", -1, "greater than or equal to 0"),
         ("train.fine_tune.augment.rotation", 180.5, "less than or equal to 180"),
         ("train.fine_tune.augment.zoom", 1.0, "less than 1"),
-        ("evaluate.threshold", 0.0, "greater than 0"),
-        ("evaluate.threshold", 1.0, "less than 1"),
+        ("evaluate.uncertain.error_rate", 0.5, "less than 0.5"),
+        # a number or a rule
+        *(("evaluate.threshold", value, RULES) for value in BAD_RULES),
         ("compare.bootstrap_samples", 99, "greater than or equal to 100"),
         ("compare.bootstrap_samples", 100_001, "less than or equal to 100000"),
         ("compare.confidence", 1.0, "less than 1"),
@@ -159,7 +176,6 @@ def test_a_missing_key_is_refused(key: str) -> None:
         # not a number
         ("baseline.C", math.nan, "finite number"),
         ("baseline.C", math.inf, "finite number"),
-        ("evaluate.threshold", math.nan, "finite number"),
         ("data.max_bad_fraction", -math.inf, "finite number"),
     ],
 )
@@ -174,7 +190,7 @@ def test_a_bad_value_is_refused_with_what_is_allowed(key: str, value: Any, allow
     ("key", "value", "place"),
     [
         ("train.hidden", [128, 0], "train.hidden.1: received 0"),
-        ("embed.statistics", ["mean", "max"], "embed.statistics.1: received 'max'"),
+        ("embed.scales", [1.0, 2.0], "embed.scales.1: received 2.0"),
         ("embed.views", ["upside_down"], "embed.views.0: received 'upside_down'"),
     ],
 )
@@ -232,7 +248,7 @@ def test_fractions_may_leave_all_to_train() -> None:
     assert params.validate(changed(changes)).data.folder.test_fraction == 0
 
 
-@pytest.mark.parametrize("key", ["layers", "statistics", "views"])
+@pytest.mark.parametrize("key", ["layers", "scales", "views"])
 def test_nothing_is_embedded_twice(key: str) -> None:
     twice = [VALUES["embed"][key][0]] * 2
     message = refusal(changed({f"embed.{key}": twice}))

@@ -103,6 +103,9 @@ def allowed(schema: Mapping[str, Any], plural: str = "") -> str:
         case "array":
             items = allowed(schema["items"], plural="s")
             return f"list of {items}" + ("; at least one" if schema.get("minItems") else "")
+        case "object":
+            key = schema["propertyNames"]["const"]
+            return f"`{{{key}: x}}` with x a {allowed(schema['additionalProperties'])}"
         case "boolean":
             return "`true`, `false`"
         case "null":

@@ -84,10 +84,15 @@ def _read(path: Path, read: Any) -> Any:
 def show_runs(path: Path) -> None:
     """Print the runs that have the model `path`, and where they come from."""
     if not path.is_file():
-        raise PipelineError(f"{path} is not a file: name a model, such as data/models/image.keras")
+        raise PipelineError(f"{path} is not a file: name a model, such as {paths.DETECTOR}")
     digest = sha256_file(path)
     with required():
-        found = find(params.load().tracking, model_sha256=digest)
+        settings = params.load().tracking
+        found = [
+            run
+            for tag in ("model_sha256", "detector_sha256")
+            for run in find(settings, **{tag: digest})
+        ]
     print(f"{path}: SHA-256 {digest}")
     if not found:
         raise PipelineError("no run has this model; if DVC restored it, run `make sync`")

@@ -25,6 +25,8 @@ _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 # The outputs that rows are written from, figures and report included.
 NEEDED = (
     *experiment_rows.MODELS.values(),
+    paths.DETECTOR,
+    *(paths.decision(name) for name in experiment_rows.MODELS),
     *(paths.predictions(name) for name in experiment_rows.MODELS),
     *(paths.curves(name) for name in experiment_rows.MODELS),
     *(paths.metrics_file(name) for name in experiment_rows.MODELS),

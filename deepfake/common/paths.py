@@ -12,6 +12,7 @@ DATA_SUMMARY = METADATA / "summary.json"
 
 BASELINE_MODEL = Path("data/models/baseline.joblib")
 IMAGE_MODEL = Path("data/models/image.keras")
+DETECTOR = Path("data/models/detector.keras")  # the image model with its temperature
 
 BACKBONE = Path("data/backbone")
 BACKBONE_SUMMARY = BACKBONE / "summary.json"
@@ -29,6 +30,7 @@ TRAINING_SUMMARY = TRAINING / "summary.json"
 HISTORY = TRAINING / "history.csv"
 PENALTIES = TRAINING / "penalties.csv"  # of cross-validation, where it chose the penalty
 
+INTERVALS = Path("data/intervals.json")
 COMPARISON = Path("metrics/comparison.json")
 FIGURES = Path("plots")
 REPORT = Path("report.md")
@@ -37,6 +39,12 @@ REPORT = Path("report.md")
 def predictions(model: str) -> Path:
     """The folder with the predictions of `baseline` or `image`, a CSV a split."""
     return Path("data/predictions") / model
+
+
+def decision(model: str) -> Path:
+    """How the scores of `baseline` or of the detector, `image`, are read."""
+    name = "decision" if model == "image" else f"{model}_decision"
+    return Path("data/models") / f"{name}.json"
 
 
 def curves(model: str) -> Path:

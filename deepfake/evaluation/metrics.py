@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
-from deepfake.common.labels import LABEL_NAMES
+from deepfake.common.labels import LABEL_NAMES, REAL
+from deepfake.evaluation.calibration import reliability
 
 METRICS = (
     "accuracy",
     "precision",
     "recall",
+    "specificity",
     "f1",
     "roc_auc",
     "average_precision",
@@ -22,20 +24,22 @@ METRICS = (
     "eer",
     "ece",
 )
-CALIBRATION_BINS = 15
 CURVE_POINTS = 1000
 
 
 def evaluate(table: pd.DataFrame, threshold: float) -> dict[str, float]:
     """Compute the `METRICS` of a table of predictions, in that order.
 
+    Recall is the sensitivity: the share of fakes that are predicted fake. Specificity is the share
+    of reals that are predicted real.
+
     Args:
         table: the predictions.
         threshold: in (0, 1); scores from here on are predicted fake.
 
     Returns:
-        A number for each metric. With one class only, `roc_auc` is 0.5, and precision and recall
-        follow scikit-learn's `zero_division=0`.
+        A number for each metric. With one class only, `roc_auc` is 0.5, and precision, recall and
+        specificity follow scikit-learn's `zero_division=0`.
     """
     labels = table["label"].to_numpy(dtype=int)
     scores = table["score"].to_numpy(dtype=float)
@@ -48,6 +52,9 @@ def evaluate(table: pd.DataFrame, threshold: float) -> dict[str, float]:
         "accuracy": float(sklearn_metrics.accuracy_score(labels, predicted)),
         "precision": float(precision),
         "recall": float(recall),
+        "specificity": float(
+            sklearn_metrics.recall_score(labels, predicted, pos_label=REAL, zero_division=0)
+        ),
         "f1": float(f1),
         "roc_auc": float(sklearn_metrics.roc_auc_score(labels, scores)) if both else 0.5,
         "average_precision": float(sklearn_metrics.average_precision_score(labels, scores)),
@@ -66,6 +73,11 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
     if len(np.unique(labels)) < 2:
         return 0.5
     fpr, tpr, _ = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
+    return crossing(fpr, tpr)
+
+
+def crossing(fpr: np.ndarray, tpr: np.ndarray) -> float:
+    """The equal error rate of a ROC curve from (0, 0) to (1, 1)."""
     gap = fpr - (1 - tpr)
     after = int(np.argmax(gap >= 0))
     before = max(after - 1, 0)
@@ -77,14 +89,12 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
 def expected_calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
     """The mean distance, in [0, 1], between score and share of fakes.
 
-    Over `CALIBRATION_BINS` bins of equal width, weighted by the number of images in each (Guo et
+    Over the bins of `calibration.reliability`, weighted by the number of images in each (Guo et
     al. 2017, arXiv 1706.04599, for P(fake)).
     """
-    bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    count = np.bincount(bins, minlength=CALIBRATION_BINS)
-    score_sum = np.bincount(bins, weights=scores, minlength=CALIBRATION_BINS)
-    fake_sum = np.bincount(bins, weights=labels, minlength=CALIBRATION_BINS)
-    return float(np.abs(score_sum - fake_sum)[count > 0].sum() / len(scores))
+    bins = reliability(labels, scores)
+    gaps = bins["images"] * bins["score"] - bins["fakes"]
+    return float(gaps.abs().sum() / len(scores))
 
 
 def roc_curve(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Tables of predictions, a row an image.
 
-Columns: `image_id`, `label` (0 real, 1 fake), `score` (P(fake)), and `path`, which is the image's
-path in its source, so that a mistake can be looked at.
+Columns: `image_id`, `label` (0 real, 1 fake), `score` (P(fake)), `uncalibrated` (the score before
+the temperature of `decision`), and `path`, which is the image's path in its source, so that a
+mistake can be looked at.
 """
 
 from pathlib import Path
@@ -14,11 +15,21 @@ from deepfake.common.files import replacing
 
 SCORE_DIGITS = 6
 
-_COLUMNS = {"image_id": "str", "label": "int8", "score": "float64", "path": "str"}
+_SCORES = ("score", "uncalibrated")
+_COLUMNS = {
+    "image_id": "str",
+    "label": "int8",
+    **dict.fromkeys(_SCORES, "float64"),
+    "path": "str",
+}
 
 
 def predictions(
-    image_ids: list[str], labels: np.ndarray, scores: np.ndarray, paths: list[str]
+    image_ids: list[str],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    paths: list[str],
+    uncalibrated: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Make the table of predictions of n images.
 
@@ -27,15 +38,18 @@ def predictions(
         labels: shape (n,).
         scores: shape (n,), in [0, 1]; rounded to `SCORE_DIGITS`, as in the file.
         paths: n paths in the source.
+        uncalibrated: shape (n,), as `scores`; None: the scores are as the model gave them.
 
     Raises:
         PipelineError: a score is not in [0, 1].
     """
+    before = scores if uncalibrated is None else uncalibrated
     table = pd.DataFrame(
         {
             "image_id": image_ids,
             "label": np.asarray(labels, dtype="int8"),
             "score": np.round(np.asarray(scores, dtype="float64"), SCORE_DIGITS),
+            "uncalibrated": np.round(np.asarray(before, dtype="float64"), SCORE_DIGITS),
             "path": paths,
         }
     )
@@ -50,18 +64,18 @@ def write_predictions(path: Path | str, table: pd.DataFrame) -> None:
 
 def read_predictions(path: Path | str) -> pd.DataFrame:
     """Read a table of predictions. Raises as `predictions` does."""
-    table = pd.read_csv(
-        path, dtype=_COLUMNS, keep_default_na=False, na_values={"score": ["", "nan"]}
-    )
+    missing = {column: ["", "nan"] for column in _SCORES}
+    table = pd.read_csv(path, dtype=_COLUMNS, keep_default_na=False, na_values=missing)
     return _checked(table, str(path))
 
 
 def _checked(table: pd.DataFrame, origin: str) -> pd.DataFrame:
-    bad = ~table["score"].between(0, 1)
-    if bad.any():
-        row = table[bad].iloc[0]
-        raise PipelineError(
-            f"{origin}: {int(bad.sum())} scores outside [0, 1], "
-            f"the first {row['score']} for image {row['image_id']}: the model diverged"
-        )
+    for column in _SCORES:
+        bad = ~table[column].between(0, 1)
+        if bad.any():
+            row = table[bad].iloc[0]
+            raise PipelineError(
+                f"{origin}: {int(bad.sum())} scores outside [0, 1], "
+                f"the first {row[column]} for image {row['image_id']}: the model diverged"
+            )
     return table

@@ -1,4 +1,4 @@
-"""What the stages write about a model's scores: predictions, metrics and curves.
+"""What the stages write about a model's scores: decision, predictions, metrics and curves.
 
 Both models go through here, so that their numbers have the same names and the same meaning.
 """
@@ -9,23 +9,27 @@ import pandas as pd
 
 from deepfake.common import paths
 from deepfake.common.files import write_json, write_table, write_text
-from deepfake.evaluation import metrics
+from deepfake.evaluation import decision, metrics
 from deepfake.evaluation.predictions import write_predictions
 
 EVALUATED = ("valid", "test")
 
 
-def write_results(model: str, tables: dict[str, pd.DataFrame], threshold: float) -> dict[str, Any]:
-    """Write predictions and metrics of `valid` and `test`, and the curves of `test`.
+def write_results(
+    model: str, tables: dict[str, pd.DataFrame], decided: decision.Decision
+) -> dict[str, Any]:
+    """Write the decision, predictions and metrics of `valid` and `test`, and the curves of `test`.
 
     Args:
         model: `baseline` or `image`.
         tables: the predictions of each split of `EVALUATED`.
-        threshold: scores from here on are predicted fake.
+        decided: what was decided on the predictions of `valid`.
 
     Returns:
         The metrics of each split, as in `metrics/{model}.json`.
     """
+    threshold = decided.threshold
+    decision.write(paths.decision(model), decided)
     for split in EVALUATED:
         write_predictions(paths.predictions(model) / f"{split}.csv", tables[split])
     results = {split: metrics.evaluate(tables[split], threshold) for split in EVALUATED}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,13 +18,24 @@ CHECKED = 4  # images of a split whose embeddings are computed again
 _TOLERANCE = 0.01  # of a score; two engines or machines differ by less
 
 
-def scorer(model: Any) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
-    """Make a function from uint8 images (h, w, 3) of any sizes to P(fake) (n,) float32.
+def scorer(
+    model: Any, output: Literal["score", "logit"] = "score"
+) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
+    """Make a function from uint8 images (h, w, 3) of any sizes to scores (n,) float32.
 
     Images of one size are resized together, others one by one. Later changes of the model's
     weights are not seen.
+
+    Args:
+        model: the image model.
+        output: `score`, P(fake); or `logit`, what the sigmoid turns into it, which in float32 keeps
+            apart what the scores near 1 do not.
     """
+    import keras
+
     classify = model.get_layer("classify")
+    if output == "logit":
+        classify = keras.Model(classify.input, classify.get_layer("score").input)
     size = classify.input.shape[1]
     forward = keras_engine.compiled(classify, size)
     resize = keras_engine.resizer(size)
@@ -41,7 +52,8 @@ def score_split(
     split: str,
     batch_size: int,
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Score the images of a split; return image ids, labels (n,) and scores (n,), in order."""
+    """Score the images of a split; return image ids, labels (n,) and what `score` gives (n,), in
+    order."""
     ids: list[str] = []
     labels: list[int] = []
     scores: list[np.ndarray] = []

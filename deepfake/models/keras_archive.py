@@ -1,4 +1,4 @@
-"""Keras's `.keras` files without Keras: canonical bytes, and the head's weights read and written.
+"""Keras's `.keras` files without Keras: canonical bytes, and weights read and written.
 
 A `.keras` file is a zip of `config.json`, `metadata.json` and `model.weights.h5`. In the last, the
 weights of a layer are in a group that has the layer's own name as an attribute.
@@ -93,6 +93,30 @@ def write_with_head(template: Path | str, path: Path | str, head: Head) -> None:
         layers = _layers_of_head(file)
         _fill(layers["standardise"], [head.mean, head.variance])
         _fill(layers["logit"], head.weights)
+    write(path, {**members, _WEIGHTS: buffer.getvalue()})
+
+
+def write_with_temperature(source: Path | str, path: Path | str, temperature: float) -> None:
+    """Write the model in `source` to `path`, with a temperature before the sigmoid.
+
+    Kernel and bias of the layer `logit` are divided by the temperature. That divides the logit, and
+    its mean over views, as a layer before the sigmoid would (Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        source: a model whose last dense layer is called `logit` and has one unit.
+        path: of the new file.
+        temperature: above 0.
+
+    Raises:
+        ValueError: the model has no such layer.
+    """
+    members = read(source)
+    buffer = io.BytesIO(members[_WEIGHTS])
+    with h5py.File(buffer, "r+") as file:
+        layer = _layers_of_head(file).get("logit")
+        if layer is None or layer["0"].shape[-1] != 1:
+            raise ValueError(f"{source} has no dense layer 'logit' with one unit")
+        _fill(layer, [np.asarray(layer[name]) / np.float32(temperature) for name in "01"])
     write(path, {**members, _WEIGHTS: buffer.getvalue()})
 
 

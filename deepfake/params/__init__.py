@@ -35,7 +35,9 @@ from deepfake.params.schema import (
     EvaluateParams,
     ExecutionParams,
     Params,
+    Rule,
     TrackingParams,
+    UncertainParams,
 )
 
 __all__ = [
@@ -56,10 +58,12 @@ __all__ = [
     "KaggleParams",
     "NearDuplicateParams",
     "Params",
+    "Rule",
     "SampleParams",
     "Section",
     "TrackingParams",
     "TrainParams",
+    "UncertainParams",
     "load",
     "parse_yaml",
     "validate",

@@ -1,8 +1,8 @@
 """All of `params.yaml`, and its small sections."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from deepfake.params.base import Count, Positive, Section, described
 from deepfake.params.data import DataParams
@@ -17,10 +17,36 @@ class BaselineParams(Section):
     max_iter: Count = described("iterations of the solver, at most")
 
 
-class EvaluateParams(Section):
-    threshold: Annotated[float, Field(gt=0, lt=1)] = described(
-        "score from which an image is predicted fake"
+def _one_message(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """One message about all the kinds of values that a rule can be, instead of one for each."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError(
+            "must be a number above 0 and below 1, youden, f1, or {fpr: a number above 0 and "
+            "below 1}"
+        ) from None
+
+
+_Rate = Annotated[float, Field(gt=0, lt=1)]
+Rule = Annotated[
+    _Rate | Literal["youden", "f1"] | Annotated[dict[Literal["fpr"], _Rate], Field(min_length=1)],
+    WrapValidator(_one_message),
+]
+
+
+class UncertainParams(Section):
+    error_rate: Annotated[float, Field(gt=0, lt=0.5)] = described(
+        "share of each class of `valid` that may be called the other class with certainty"
     )
+
+
+class EvaluateParams(Section):
+    threshold: Rule = described(
+        "score from which an image is predicted fake, or the rule that chooses it on `valid`: "
+        "`youden` (sensitivity plus specificity), `f1`, or the false positive rate allowed"
+    )
+    uncertain: UncertainParams
 
 
 class CompareParams(Section):

@@ -14,6 +14,7 @@ from deepfake.common import paths
 from deepfake.common.files import read_json
 from deepfake.common.labels import LABEL_NAMES
 from deepfake.evaluation.predictions import read_predictions
+from deepfake.reporting import reliability
 from deepfake.reporting.drawing import CLASS_COLORS, COLORS, DASHED, GREY, POINT, drawing
 
 SCORE_BINS = 40
@@ -30,38 +31,47 @@ class RocCurve:
         auc: the area under it.
         band: columns `fpr`, `low` and `high`, as `roc_band` returns them.
         operating: false and true positive rate at the threshold, (2,).
+        threshold: scores from here on are predicted fake.
     """
 
     points: pd.DataFrame
     auc: float
     band: pd.DataFrame
     operating: np.ndarray
+    threshold: float
 
 
-def draw_all(threshold: float, confidence: float, bands: Mapping[str, pd.DataFrame]) -> None:
+def draw_all(
+    thresholds: Mapping[str, float], confidence: float, bands: Mapping[str, pd.DataFrame]
+) -> None:
     """Draw every figure into `plots/`.
 
     Args:
-        threshold: scores from here on are predicted fake.
+        thresholds: for each model, the score from which images are predicted fake.
         confidence: of the bands.
         bands: for each model, what `roc_band` returned.
     """
-    curves = {}
+    curves, tables = {}, {}
     for model, band in bands.items():
+        threshold = thresholds[model]
         folder, test = paths.curves(model), read_json(paths.metrics_file(model))["test"]
         counts = confusion_counts(pd.read_csv(folder / "confusion.csv"))
         points = pd.read_csv(folder / "roc.csv")
-        curves[model] = RocCurve(points, test["roc_auc"], band, shares(counts)[:, 1])
-        roc(paths.figure(model, "roc"), {model: curves[model]}, threshold, confidence)
+        curves[model] = RocCurve(points, test["roc_auc"], band, shares(counts)[:, 1], threshold)
+        roc(paths.figure(model, "roc"), {model: curves[model]}, confidence)
         points = pd.read_csv(folder / "precision_recall.csv")
         target = paths.figure(model, "precision_recall")
         precision_recall(target, model, points, test["average_precision"], counts, threshold)
         confusion(paths.figure(model, "confusion"), model, counts, threshold)
-        scored = read_predictions(paths.predictions(model) / "test.csv")
-        scores(paths.figure(model, "scores"), model, scored, threshold)
-    roc(paths.FIGURES / "roc.png", curves, threshold, confidence)
+        tables[model] = read_predictions(paths.predictions(model) / "test.csv")
+        scores(paths.figure(model, "scores"), model, tables[model], threshold)
+    roc(paths.FIGURES / "roc.png", curves, confidence)
+    reliability.draw(paths.FIGURES / "reliability.png", tables, confidence)
     best = best_epoch(read_json(paths.TRAINING_SUMMARY))
     history(paths.FIGURES / "history.png", pd.read_csv(paths.HISTORY), best)
+    if paths.PENALTIES.exists():
+        chosen = read_json(paths.TRAINING_SUMMARY)["head"]["weight_decay"]
+        penalties(paths.FIGURES / "penalties.png", pd.read_csv(paths.PENALTIES), chosen)
     weights = pd.read_csv(paths.COEFFICIENTS, keep_default_na=False)
     coefficients(paths.FIGURES / "coefficients.png", weights)
 
@@ -86,9 +96,7 @@ def best_epoch(training: Mapping[str, Any]) -> int:
     return int(head["epochs"] + tuned["best_epoch"] if tuned["kept"] else head["best_epoch"])
 
 
-def roc(
-    path: Path | str, curves: Mapping[str, RocCurve], threshold: float, confidence: float
-) -> None:
+def roc(path: Path | str, curves: Mapping[str, RocCurve], confidence: float) -> None:
     """Draw the ROC curves of these models, with their bands and operating points."""
     which = "both models" if len(curves) > 1 else f"{next(iter(curves))} model"
     with drawing(path) as (_, axes):
@@ -101,7 +109,9 @@ def roc(
             axes.plot(curve.points["fpr"], curve.points["tpr"], color=color, label=label)
             axes.plot(*curve.operating, color=color, **POINT)
         axes.fill_between([], [], color=GREY, alpha=0.25, label=f"{100 * confidence:g}% interval")
-        axes.plot([], [], color=GREY, label=f"threshold {threshold:g}", **POINT)
+        thresholds = dict.fromkeys(f"{curve.threshold:g}" for curve in curves.values())
+        label = f"threshold {' and '.join(thresholds)}"
+        axes.plot([], [], color=GREY, label=label, **POINT)
         axes.plot([0, 1], [0, 1], label="chance", **DASHED)
         axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
         axes.set(title=f"ROC on test, {which}", **_SHARES)
@@ -177,7 +187,7 @@ def scores(path: Path | str, name: str, table: pd.DataFrame, threshold: float) -
 
 
 def history(path: Path | str, table: pd.DataFrame, best: int) -> None:
-    """Draw loss and ROC-AUC over the epochs of both phases of training.
+    """Draw loss and ROC-AUC over both phases' epochs, or iterations where a head was solved.
 
     Args:
         table: the content of `history.csv`.
@@ -191,7 +201,8 @@ def history(path: Path | str, table: pd.DataFrame, best: int) -> None:
                 values = table[f"{split}_{metric}"]
                 axis.plot(table["epoch"], values, color=COLORS[split], label=split)
             chosen = table[table["epoch"] == best]
-            label = f"epoch {best}, the best on valid"
+            solved = table["learning_rate"].isna().any()  # no rate: a solver's iterations
+            label = f"iteration {best}, the optimum" if solved else f"epoch {best}, best on valid"
             axis.plot(
                 chosen["epoch"], chosen[f"valid_{metric}"], color=COLORS["valid"], label=label,
                 **POINT,
@@ -199,12 +210,35 @@ def history(path: Path | str, table: pd.DataFrame, best: int) -> None:
             if "fine_tune" in table["phase"].to_numpy():
                 begin = table.loc[table["phase"] == "fine_tune", "epoch"].iloc[0] - 0.5
                 axis.axvline(begin, label="fine-tuning begins", **DASHED)
-            axis.set(xlabel="epoch", ylabel=name)
+            axis.set(xlabel="iteration" if solved else "epoch", ylabel=name)
             axis.spines[["top", "right"]].set_visible(False)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         legend = left.get_legend_handles_labels()
         figure.legend(*legend, loc="outside lower center", ncols=4, frameon=False)
         figure.suptitle("Training of the image model")
+
+
+def penalties(path: Path | str, table: pd.DataFrame, chosen: float) -> None:
+    """Draw log loss and ROC-AUC of images left out of training, against the penalty.
+
+    Args:
+        table: the content of `penalties.csv`.
+        chosen: the penalty that was used.
+    """
+    with drawing(path, 8.4, 3.6) as (figure, axes):
+        axes.remove()
+        left, right = figure.subplots(1, 2)
+        for axis, metric, name in ((left, "log_loss", "log loss"), (right, "roc_auc", "ROC-AUC")):
+            axis.errorbar(
+                table["weight_decay"], table[metric], yerr=table[f"{metric}_error"],
+                color=COLORS["valid"], capsize=3, label="mean of the folds, with standard error",
+            )  # fmt: skip
+            axis.axvline(chosen, label=f"{chosen:g}, the penalty used", **DASHED)
+            axis.set(xscale="log", xlabel="L2 penalty on the head's weights", ylabel=name)
+            axis.spines[["top", "right"]].set_visible(False)
+        legend = left.get_legend_handles_labels()
+        figure.legend(*legend, loc="outside lower center", ncols=2, frameon=False)
+        figure.suptitle("Cross-validation of the penalty on train")
 
 
 def coefficients(path: Path | str, table: pd.DataFrame, most: int = 20) -> None:

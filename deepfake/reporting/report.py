@@ -7,7 +7,8 @@ import yaml
 
 from deepfake.common.labels import SPLITS
 from deepfake.evaluation.comparison import LOSSES
-from deepfake.reporting import verdict
+from deepfake.reporting import decision_section, verdict
+from deepfake.reporting.decision_section import with_interval
 
 # The heading up to which the report is what a run prints at its end.
 BODY = "## Both models on the test images"
@@ -26,6 +27,8 @@ def markdown(
     backbone: dict[str, Any],
     training: dict[str, Any],
     comparison: dict[str, Any],
+    intervals: dict[str, Any],
+    decisions: dict[str, Any],
     params: dict[str, Any],
 ) -> str:
     """Write the report.
@@ -33,7 +36,8 @@ def markdown(
     Args:
         sentence: the verdict.
         features: what the baseline relies on, most important first.
-        data, backbone, training, comparison: the JSON files of the stages.
+        data, backbone, training, comparison, intervals: the JSON files of the stages.
+        decisions: of each model; see `decision_section.markdown`.
         params: `params.yaml`.
     """
     parts = ["# Real faces or deepfakes: the report", sentence]
@@ -43,11 +47,16 @@ def markdown(
     parts += [f"> Warning: {text}" for text in verdict.warnings(data, backbone, auc, features)]
     parts += [
         BODY,
-        _comparison_table(comparison),
+        _comparison_table(comparison, intervals),
+        _interval_sentence(params["compare"]),
         _baseline_sentence(data, auc["baseline"]),
         "![ROC curves of both models](plots/roc.png)",
         _band_sentence(params["compare"]),
         _figures_table(),
+        "## Decision",
+        decision_section.markdown(
+            decisions, comparison["test"], intervals, params["compare"]["confidence"]
+        ),
         "## Data",
         _data_table(data),
         _bad_sentence(data),
@@ -78,12 +87,21 @@ def _parameters(params: dict[str, Any]) -> str:
     return f"```yaml\n{yaml.safe_dump(used, sort_keys=False, width=100)}```"
 
 
-def _comparison_table(comparison: dict[str, Any]) -> str:
+def _comparison_table(comparison: dict[str, Any], intervals: dict[str, Any]) -> str:
     rows = ["| metric | baseline | image | better is |", "|---|---:|---:|---|"]
     for name, values in comparison["test"].items():
         direction = "lower" if name in LOSSES else "higher"
-        rows.append(f"| {name} | {values['baseline']:.4f} | {values['image']:.4f} | {direction} |")
+        cells = [with_interval(values[model], intervals[model][name]) for model in values]
+        rows.append(f"| {name} | {' | '.join(cells)} | {direction} |")
     return "\n".join(rows)
+
+
+def _interval_sentence(compare: dict[str, Any]) -> str:
+    return (
+        f"In brackets: {100 * compare['confidence']:g}% intervals, exact ones of recall and "
+        "specificity, of the others by bootstrap over the test images. They say how much depends "
+        "on which images were drawn, and nothing about another training."
+    )
 
 
 def _baseline_sentence(data: dict[str, Any], auc: float) -> str:
@@ -127,15 +145,21 @@ def _bad_sentence(data: dict[str, Any]) -> str:
     return f"Left out as unusable: {bad['count']} images ({reasons})."
 
 
+def _head_line(head: dict[str, Any]) -> str:
+    if head["hidden"]:
+        how = f"{head['epochs']} epochs, best after {head['best_epoch']}"
+    else:
+        how = f"linear, solved in {head['epochs']} iterations, L2 penalty {head['weight_decay']:g}"
+    return f"- Head: {how}, validation ROC-AUC {head['valid_roc_auc']:.4f}."
+
+
 def _model_lines(backbone: dict[str, Any], training: dict[str, Any]) -> str:
     tuned = training["fine_tune"]
     lines = [
         f"- MobileNetV2, alpha {backbone['alpha']}, with **{backbone['weights']} weights**, "
         f"{training['dimensions']:,} feature statistics per view, precision "
         f"{training['precision']}.",
-        f"- Head: {training['head']['epochs']} epochs, best after "
-        f"{training['head']['best_epoch']}, validation ROC-AUC "
-        f"{training['head']['valid_roc_auc']:.4f}.",
+        _head_line(training["head"]),
     ]
     if not tuned["epochs"]:
         lines.append("- Fine-tuning: none.")

@@ -27,6 +27,7 @@ from deepfake.tracking import lineage, links
 from deepfake.tracking.run import DIGESTED, Run, start_run
 from deepfake.tracking.store import Found, find, make_current
 
+# The files that training wrote, by which the runs of a row are found.
 MODELS = {"baseline": paths.BASELINE_MODEL, "image": paths.IMAGE_MODEL}
 # The stages that a row comes from, and those among them that write it.
 ANCESTRY = {
@@ -70,14 +71,12 @@ def log_training(
     root: Path,
     settings: Params,
     *,
-    model_from: str | None = None,
     epochs: bool = True,
 ) -> None:
-    """Log the image row as far as `train` knows it.
+    """Log the image row as far as `train` knows it: all but the model, which `evaluate` finishes.
 
     Args:
         root: the folder with the pipeline's outputs.
-        model_from: the run whose model is the same; it is copied.
         epochs: whether to log the history too; False if each epoch was logged as it ended.
     """
     sections = {
@@ -105,8 +104,6 @@ def log_training(
         root / paths.EMBEDDINGS,
         lambda path: pd.read_csv(path, nrows=DIGESTED),
     )
-    if not (model_from and run.model_of(model_from)):
-        run.keras_model(root / MODELS["image"])
     _finish(run, root, "image", "train")
 
 
@@ -121,7 +118,9 @@ def log_epoch(run: Run, row: Mapping[str, Any]) -> None:
 
 
 def log_evaluation(run: Run, root: Path, settings: Params) -> None:
-    """Log the image row as far as `evaluate` knows it."""
+    """Log the image row as far as `evaluate` knows it, the detector included."""
+    run.keras_model(root / paths.DETECTOR, root / paths.decision("image"))
+    run.tags({"detector_sha256": sha256_file(root / paths.DETECTOR)})
     _log_scores(run, root, "image", settings)
     _finish(run, root, "image", "evaluate")
 
@@ -216,7 +215,8 @@ def _figures(name: str, root: Path) -> dict[str, Path]:
     plots = root / paths.FIGURES
     shared = {f"{kind}.png": plots / f"{name}_{kind}.png" for kind in _SHARED_FIGURES}
     own = _OWN_FIGURE[name]
-    return {**shared, own: plots / own, paths.REPORT.name: root / paths.REPORT}
+    both = {"reliability.png": plots / "reliability.png", paths.REPORT.name: root / paths.REPORT}
+    return {**shared, **both, own: plots / own}
 
 
 def _row(
@@ -260,7 +260,7 @@ def _write_parts(
     if "baseline" in missing:
         log_baseline(run, root, settings, model_from=model_from)
     if "train" in missing:
-        log_training(run, root, settings, model_from=model_from)
+        log_training(run, root, settings)
     if "evaluate" in missing:
         log_evaluation(run, root, settings)
 
@@ -281,7 +281,10 @@ def _shared(settings: Params) -> dict[str, Any]:
 
 
 def _log_scores(run: Run, root: Path, name: str, settings: Params) -> None:
-    run.params({"evaluate": {"threshold": settings.evaluate.threshold}})
+    decided = read_json(root / paths.decision(name))
+    chosen = {key: decided[key] for key in ("temperature", "threshold", "lower", "upper")}
+    run.params({"evaluate": settings.evaluate.model_dump(), "decision": chosen})
+    run.files([root / paths.decision(name)])
     run.scores(read_json(root / paths.metrics_file(name)))
     curves = root / paths.curves(name)
     run.files([curves / "classification_report.txt"])
@@ -315,7 +318,9 @@ def _checksums(root: Path, name: str) -> dict[str, str]:
     scores = [root / paths.predictions(name) / f"{split}.csv" for split in ("valid", "test")]
     return {
         "model_sha256": sha256_file(root / MODELS[name]),
-        "scores_sha256": _digest([root / paths.metrics_file(name), *scores]),
+        "scores_sha256": _digest(
+            [root / paths.decision(name), root / paths.metrics_file(name), *scores]
+        ),
     }
 
 

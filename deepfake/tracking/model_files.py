@@ -35,8 +35,9 @@ def write_sklearn(path: Path | str, example: "pd.DataFrame", folder: Path) -> No
     )
 
 
-def write_keras(path: Path | str, folder: Path) -> None:
-    """Write `folder` from a `.keras` file, with the flavour of `mlflow.tensorflow`.
+def write_keras(path: Path | str, decision: Path | str, folder: Path) -> None:
+    """Write `folder` from a `.keras` file, with the flavour of `mlflow.tensorflow`, and with the
+    file `decision` as `decision.json`.
 
     The model takes uint8 pixels (n, height, width, 3) and returns P(fake) (n, 1). MLflow's own
     function would have to load the model, and TensorFlow, to write the same.
@@ -48,6 +49,7 @@ def write_keras(path: Path | str, folder: Path) -> None:
 
     (folder / "data").mkdir(parents=True)
     shutil.copy2(path, folder / "data" / "model.keras")
+    shutil.copy2(decision, folder / "decision.json")
     for name, text in (("keras_module", "tensorflow.keras"), ("save_format", "keras")):
         (folder / "data" / f"{name}.txt").write_text(text, encoding="utf-8")
     described = mlflow.models.Model(

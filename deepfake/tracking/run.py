@@ -173,10 +173,10 @@ class Run:
         folder = self._place / "model"
         self._model(folder, lambda: model_files.write_sklearn(path, example, folder))
 
-    def keras_model(self, path: Path | str) -> None:
-        """Log a `.keras` file of a model from pixels to P(fake)."""
+    def keras_model(self, path: Path | str, decision: Path | str) -> None:
+        """Log a `.keras` file of a model from pixels to P(fake), and how its scores are read."""
         folder = self._place / "model"
-        self._model(folder, lambda: model_files.write_keras(path, folder))
+        self._model(folder, lambda: model_files.write_keras(path, decision, folder))
 
     def model_of(self, run_id: str) -> bool:
         """Log a copy of the model that another run has; returns whether it has one."""

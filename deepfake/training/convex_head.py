@@ -47,15 +47,15 @@ def solve(
     total = weights.sum()
 
     def loss(solution: np.ndarray) -> tuple[float, np.ndarray]:
-        kernel = solution[:-1].astype("float32")
         value, slope = 0.0, np.zeros_like(solution)
-        for place, block in rows.blocks():
-            x = (block @ kernel).astype("float64") + solution[-1]
+        for place, part in rows.parts():
+            # In single precision the loss would be too coarse for the last steps.
+            exact = part.astype("float64")
+            x = exact @ solution[:-1] + solution[-1]
             y, w = labels[place], weights[place] / total
             value += float(w @ np.logaddexp(0, np.where(y > 0, -x, x)))
             residual = w * ((1 + np.tanh(x / 2)) / 2 - y)
-            # Single precision would lose these small numbers next to `total` large ones.
-            slope[:-1] += (block.T @ (residual * total).astype("float32")) / total
+            slope[:-1] += residual @ exact
             slope[-1] += residual.sum()
         slope[:-1] += penalty * solution[:-1]
         return value + penalty / 2 * float(solution[:-1] @ solution[:-1]), slope
@@ -78,7 +78,7 @@ def solve(
         },
     )
     slope = float(np.abs(found.jac).max())
-    if not slope <= 10 * TOLERANCE:  # single precision may end a little above the tolerance
+    if not slope <= 10 * TOLERANCE:  # rounding may end it a little above the tolerance
         raise PipelineError(
             f"train: the head did not converge within {found.nit} iterations (gradient "
             f"{slope:.1e}, {TOLERANCE:.0e} wanted) under train.weight_decay {penalty:g}: raise it"

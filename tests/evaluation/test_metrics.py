@@ -47,6 +47,7 @@ def test_metrics_at_the_threshold_by_hand() -> None:
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert found["precision"] == pytest.approx(2 / 3)
     assert found["recall"] == pytest.approx(2 / 3)
+    assert found["specificity"] == pytest.approx(2 / 3)
     assert found["f1"] == pytest.approx(2 / 3)
 
 

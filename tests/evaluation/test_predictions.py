@@ -10,6 +10,8 @@ import pytest
 from deepfake.common.errors import PipelineError
 from deepfake.evaluation import predictions
 
+HEADER = "image_id,label,score,uncalibrated,path"
+
 
 def table(labels: list[int] | np.ndarray, values: list[float] | np.ndarray) -> pd.DataFrame:
     ids = [f"id{number}" for number in range(len(labels))]
@@ -44,7 +46,7 @@ def test_an_image_id_may_be_any_text(tmp_path: Path) -> None:
 def test_the_file_of_predictions_is_plain(tmp_path: Path) -> None:
     predictions.write_predictions(tmp_path / "a.csv", table([1], [2 / 3]))
     assert (tmp_path / "a.csv").read_bytes() == (
-        b"image_id,label,score,path\nid0,1,0.666667,test/id0.jpg\n"
+        f"{HEADER}\nid0,1,0.666667,0.666667,test/id0.jpg\n".encode()
     )
 
 
@@ -52,6 +54,9 @@ def test_the_file_of_predictions_is_plain(tmp_path: Path) -> None:
 def test_scores_that_are_no_probability_are_refused(tmp_path: Path, bad: float) -> None:
     with pytest.raises(PipelineError, match=r"predictions: 2 scores outside .* image id1"):
         table([0, 1, 1], [0.5, bad, bad])
-    (tmp_path / "a.csv").write_text(f"image_id,label,score,path\nid0,0,0.5,a\nid1,1,{bad},b\n")
+    (tmp_path / "a.csv").write_text(f"{HEADER}\nid0,0,0.5,0.5,a\nid1,1,{bad},0.5,b\n")
+    with pytest.raises(PipelineError, match=r"a\.csv: 1 scores outside .* image id1"):
+        predictions.read_predictions(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text(f"{HEADER}\nid0,0,0.5,0.5,a\nid1,1,0.5,{bad},b\n")
     with pytest.raises(PipelineError, match=r"a\.csv: 1 scores outside .* image id1"):
         predictions.read_predictions(tmp_path / "a.csv")

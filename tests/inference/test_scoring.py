@@ -17,6 +17,12 @@ def test_scorer_gives_mixed_sizes_the_model_s_own_scores(scored):
     np.testing.assert_allclose(scoring.scorer(scored)(mixed), alone, atol=1e-5)
 
 
+def test_the_score_is_the_sigmoid_of_the_logit(scored):
+    mixed = noise_images(3, 80, 80)
+    logits = scoring.scorer(scored, "logit")(mixed)
+    np.testing.assert_allclose(scoring.scorer(scored)(mixed), 1 / (1 + np.exp(-logits)), atol=1e-6)
+
+
 def test_embeddings_of_other_images_are_refused(features, tmp_path):
     extract = keras_engine.extractor(features, image_size=SIZE, views=VIEWS, batch_size=2)
     write_shards(tmp_path / "images", textures(6, 70, 70))

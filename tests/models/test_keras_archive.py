@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from deepfake.evaluation import calibration
 from deepfake.inference import scoring
 from deepfake.models import (
     image_model,
@@ -45,6 +46,34 @@ def test_head_put_into_the_template_is_what_keras_saves(features, tmp_path):
         np.testing.assert_array_equal(one, two)
     pixels = textures(3, SIZE, SIZE)
     np.testing.assert_array_equal(np.asarray(loaded(pixels)), np.asarray(by_keras(pixels)))
+
+
+@pytest.mark.parametrize("hidden", [[], [7, 3]])
+def test_a_temperature_in_the_file_divides_the_logit(features, tmp_path, hidden):
+    head = drawn_head(features.output_shape[-1], hidden)
+    model = image_model.assemble(features, image_model.keras_head(head, 0.0), VIEWS, SIZE)
+    image_model.save(model, tmp_path / "image.keras")
+    keras_archive.write_with_temperature(tmp_path / "image.keras", tmp_path / "warm.keras", 2.5)
+    pixels = list(textures(4, SIZE, SIZE))
+    before = scoring.scorer(model, "logit")(pixels)
+    after = scoring.scorer(image_model.load(tmp_path / "warm.keras"))(pixels)
+    assert np.abs(before).min() > 0.1
+    np.testing.assert_allclose(after, calibration.calibrated(before, 2.5), atol=1e-6)
+
+
+def test_a_temperature_gives_the_same_bytes_and_1_those_of_the_model(scored, tmp_path):
+    image_model.save(scored, tmp_path / "image.keras")
+    for name, temperature in (("one", 1.0), ("a", 0.7), ("b", 0.7)):
+        keras_archive.write_with_temperature(tmp_path / "image.keras", tmp_path / name, temperature)
+    one, a, b = ((tmp_path / name).read_bytes() for name in ("one", "a", "b"))
+    assert one == (tmp_path / "image.keras").read_bytes()
+    assert a == b != one
+
+
+def test_a_model_without_a_logit_takes_no_temperature(features, tmp_path):
+    image_model.save(features, tmp_path / "features.keras")
+    with pytest.raises(ValueError, match="no dense layer 'logit'"):
+        keras_archive.write_with_temperature(tmp_path / "features.keras", tmp_path / "a.keras", 2)
 
 
 @pytest.mark.parametrize("hidden", [[], [7], [12, 5, 3]])

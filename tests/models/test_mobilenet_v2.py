@@ -31,10 +31,29 @@ def test_auto_weights_fall_back_where_imagenet_cannot_be_had(monkeypatch):
         mobilenet_v2.initial("imagenet", 1.0)
 
 
+def keras_shapes(alpha, size):
+    """Positions and channels of each layer, by Keras."""
+    import keras
+
+    built = mobilenet_v2.mobilenet(alpha, None)
+    outputs = keras.Model(built.inputs, [layer.output for layer in built.layers])(
+        np.zeros((1, size, size, 3), "f")
+    )
+    return {
+        (layer.name, size): (output.shape[1] * output.shape[2], output.shape[3])
+        for layer, output in zip(built.layers, outputs, strict=True)
+    }
+
+
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_layer_names_are_those_of_keras(alpha):
     built = mobilenet_v2.mobilenet(alpha, None)
     assert mobilenet_v2.layer_names() == [layer.name for layer in built.layers[1:]]
+    shapes = keras_shapes(alpha, 96)
+    for layer in built.layers[1:]:
+        if not layer.name.endswith("_pad"):
+            wanted = shapes[layer.name, 96]
+            assert mobilenet_v2.shape(layer.name, alpha, 96) == wanted, layer.name
 
 
 def test_imagenet_file_is_the_one_that_keras_asks_for(monkeypatch):
@@ -63,3 +82,22 @@ def test_a_first_trained_layer_behind_all_in_use_is_refused_if_the_network_is_tu
     mobilenet_v2.check_layers(["block_3_expand_relu"], "block_10_expand", tuned=False)
     with pytest.raises(PipelineError, match="nothing would be trained"):
         mobilenet_v2.check_layers(["block_3_expand_relu"], "block_10_expand", tuned=True)
+
+
+def test_a_layer_with_fewer_positions_than_channels_is_refused():
+    layers = ["block_3_project_BN", "block_12_add"]
+    mobilenet_v2.check_positions(layers, 1.0, [384, 160])
+    with pytest.raises(PipelineError, match=r"144 pixels block_12_add has 81 positions and 96 ch"):
+        mobilenet_v2.check_positions(layers, 1.0, [384, 144])
+
+
+def test_random_weights_keep_activations_of_every_layer_in_the_same_range():
+    import keras
+
+    from deepfake.data.textures import textures
+
+    network, _ = mobilenet_v2.initial("random", 0.35)
+    names = ["block_1_project_BN", "block_6_project_BN", "block_13_project_BN"]
+    taps = keras.Model(network.input, [network.get_layer(name).output for name in names])
+    for output in taps(textures(2, 128, 5) / 127.5 - 1, training=False):
+        assert 0.2 < np.asarray(output).std() < 5

@@ -33,3 +33,27 @@ def test_features_of_two_scales_are_those_of_each_beside_one_another(network, fe
     np.testing.assert_allclose(
         np.asarray(both(pixels)), np.concatenate(expected, axis=1), atol=1e-4
     )
+
+
+def test_covariances_are_those_of_the_activations(network):
+    import keras
+
+    pixels = noise_images(2, SIZE, SIZE).astype("float32")
+    taps = keras.Model(network.input, [network.get_layer(name).output for name in LAYERS])
+    expected = []
+    for activations in taps(pixels / 127.5 - 1, training=False):
+        values = np.asarray(activations).reshape(2, -1, activations.shape[-1])
+        upper = np.triu_indices(values.shape[-1])
+        expected.append(values.mean(axis=1))
+        expected.append(np.stack([np.cov(image.T, bias=True)[upper] for image in values]))
+    for size in (SIZE, None):
+        features = pooling.features(network, LAYERS, ["mean", "covariance"], size)
+        found = np.asarray(features(pixels))
+        np.testing.assert_allclose(found, np.concatenate(expected, axis=1), atol=2e-5)
+
+
+def test_widths_are_those_of_the_features(network):
+    channels = [network.get_layer(name).output.shape[-1] for name in LAYERS]
+    for statistics in (["mean"], ["mean", "std"], ["mean", "covariance"]):
+        found = pooling.features(network, LAYERS, statistics, SIZE).output_shape[-1]
+        assert found == sum(pooling.width(s, c) for c in channels for s in statistics)

@@ -165,10 +165,11 @@ def test_killed(made):
     assert_rows(made, "killed", parameters={"train.epochs": "5"})
 
 
-def test_a_model_leads_to_its_runs(made):
+@pytest.mark.parametrize("file", ["image.keras", "detector.keras"])
+def test_a_model_leads_to_its_runs(made, file):
     made.run("git", "checkout", "-q", ".")
     made.run("dvc", "checkout")
-    printed = made.run("python", "-m", "tools.show", "data/models/image.keras")
+    printed = made.run("python", "-m", "tools.show", f"data/models/{file}")
     (image,) = (run for run in current(store(made), "workspace") if run.data.tags["row"] == "image")
     assert f"run {image.info.run_id}" in printed
     assert image.data.tags["dvc_lock"] in printed

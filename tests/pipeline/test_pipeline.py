@@ -6,6 +6,10 @@ import re
 import pandas as pd
 import pytest
 
+from deepfake.common import paths
+from deepfake.common.files import sha256_file
+from deepfake.evaluation import decision
+
 pytestmark = pytest.mark.slow
 
 STAGES = ["ingest", "metadata", "baseline", "backbone", "embed", "train", "evaluate", "compare"]
@@ -44,7 +48,7 @@ def test_every_output_is_there_and_git_sees_only_small_ones(built):
 
 
 def test_metrics_have_the_names_and_ranges_promised(built):
-    names = ["accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"]
+    names = ["accuracy", "precision", "recall", "specificity", "f1", "roc_auc", "average_precision"]
     names += ["log_loss", "brier", "eer", "ece"]
     for model in ("baseline", "image"):
         metrics = read(built, f"metrics/{model}.json")
@@ -77,13 +81,28 @@ def test_metrics_are_those_of_the_predictions_written(built):
         )
 
 
+@pytest.mark.parametrize(
+    ("model", "file"), [("image", "detector.keras"), ("baseline", "baseline.joblib")]
+)
+def test_a_decision_belongs_to_its_model_and_its_predictions(built, model, file):
+    decided = decision.read(built.path / paths.decision(model))
+    assert decided.model_sha256 == sha256_file(built.path / "data/models" / file)
+    table = pd.read_csv(built.path / f"data/predictions/{model}/test.csv")
+    fakes = table.loc[table["label"] == 1, "score"]
+    metrics = read(built, f"metrics/{model}.json")["test"]
+    assert metrics["recall"] == pytest.approx((fakes >= decided.threshold).mean(), abs=1e-6)
+    spans = read(built, "data/intervals.json")[model]
+    assert list(spans) == list(metrics)
+    assert spans["recall"]["low"] <= metrics["recall"] <= spans["recall"]["high"]
+
+
 def test_report_says_what_it_is_about(built):
     report = (built.path / "report.md").read_text()
     assert "random weights" in report
     assert "test card" in report
     assert "ROC-AUC" in report
     figures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", report)
-    assert len(figures) == 7
+    assert len(figures) == 8
     for figure in figures:
         assert (built.path / figure).is_file()
     assert report.split("\n\n")[1] in " ".join(built.run("python", "-m", "tools.show").split())
@@ -127,6 +146,19 @@ def test_image_run_has_its_curves_and_a_model_that_scores(built, monkeypatch):
 
 def test_second_run_does_nothing(built):
     assert built.stages_run(built.run("dvc", "repro")) == []
+
+
+def test_a_rule_chooses_a_threshold_for_each_model(built):
+    printed = built.run("dvc", "exp", "run", "-n", "rule", "-S", "evaluate.threshold={fpr: 0.25}")
+    assert built.stages_run(printed) == ["baseline", "evaluate", "compare"]
+    for model in ("baseline", "image"):
+        decided = decision.read(built.path / paths.decision(model))
+        assert decided.rule == {"fpr": 0.25}
+        table = pd.read_csv(built.path / f"data/predictions/{model}/valid.csv")
+        reals = table.loc[table["label"] == 0, "score"]
+        assert (reals >= decided.threshold).mean() <= 0.25
+    built.run("git", "checkout", "-q", ".")
+    built.run("dvc", "checkout")
 
 
 def test_baseline_parameter_reruns_the_baseline_and_the_comparison_only(built):

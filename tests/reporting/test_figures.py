@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from deepfake.reporting import figures
+from deepfake.reporting import reliability as reliability_figure
 from deepfake.reporting.drawing import CLASS_COLORS, COLORS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,6 +23,7 @@ HISTORY = pd.DataFrame(
     {
         "phase": ["head", "head", "fine_tune"],
         "epoch": [1, 2, 3],
+        "learning_rate": [0.1, 0.1, 0.01],
         "train_loss": [0.7, 0.5, 0.4],
         "train_roc_auc": [0.5, 0.7, 0.9],
         "valid_loss": [0.7, 0.6, 0.5],
@@ -40,11 +42,16 @@ def counted(*counts: int) -> np.ndarray:
     return figures.confusion_counts(pd.DataFrame(rows, columns=["actual", "predicted"]))
 
 
-def roc(path: Path, operating: tuple[float, float] = (0.3, 0.9), low: float = 0.2) -> None:
+def roc(
+    path: Path,
+    operating: tuple[float, float] = (0.3, 0.9),
+    low: float = 0.2,
+    threshold: float = 0.5,
+) -> None:
     band = BAND.assign(low=[low, 0.8, 1])
-    baseline = figures.RocCurve(CURVE, 0.512, BAND, np.array([0.1, 0.5]))
-    image = figures.RocCurve(CURVE, 0.834, band, np.array(operating))
-    figures.roc(path, {"baseline": baseline, "image": image}, 0.5, 0.95)
+    baseline = figures.RocCurve(CURVE, 0.512, BAND, np.array([0.1, 0.5]), 0.5)
+    image = figures.RocCurve(CURVE, 0.834, band, np.array(operating), threshold)
+    figures.roc(path, {"baseline": baseline, "image": image}, 0.95)
 
 
 def precision_recall(path: Path, *counts: int) -> None:
@@ -60,6 +67,14 @@ def scores(path: Path, threshold: float = 0.5) -> None:
     generator = np.random.default_rng(0)
     table = pd.DataFrame({"label": [0, 1] * 200, "score": generator.uniform(size=400)})
     figures.scores(path, "image", table, threshold)
+
+
+def reliability(path: Path, power: float = 0.5) -> None:
+    """The image model; `power`: how far its temperature moves the scores."""
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame({"label": [0, 1] * 200, "uncalibrated": generator.uniform(size=400)})
+    table["score"] = table["uncalibrated"] ** power
+    reliability_figure.draw(path, {"baseline": table, "image": table}, 0.95)
 
 
 def history(path: Path, table: pd.DataFrame = HISTORY, best: int = 2) -> None:
@@ -82,6 +97,7 @@ SIZES = {
     precision_recall: (624, 552),
     confusion: (624, 504),
     scores: (624, 504),
+    reliability: (1008, 576),
     history: (1008, 480),
     coefficients: (768, 912),
 }
@@ -134,7 +150,9 @@ def test_what_is_marked_is_in_the_image(tmp_path: Path, plain: dict) -> None:
     path = tmp_path / "a.png"
     assert plain[roc] != drawn(path, roc, (0.31, 0.9))
     assert plain[roc] != drawn(path, roc, (0.3, 0.9), 0.1)
+    assert plain[roc] != drawn(path, roc, (0.3, 0.9), 0.2, 0.4)
     assert plain[scores] != drawn(path, scores, 0.4)
+    assert plain[reliability] != drawn(path, reliability, 0.6)
     assert plain[precision_recall] != drawn(path, precision_recall, 8, 2, 4, 6)
     assert drawn(path, coefficients, 3) != drawn(path, coefficients, 3, "feature_1")
 
@@ -142,6 +160,15 @@ def test_what_is_marked_is_in_the_image(tmp_path: Path, plain: dict) -> None:
 def test_the_best_epoch_is_marked(tmp_path: Path, plain: dict) -> None:
     without = colours(drawn(tmp_path / "a.png", history, HISTORY, 9))  # there is no epoch 9
     assert colours(plain[history])[COLORS["valid"]] > without[COLORS["valid"]] + 50
+
+
+def test_penalties_are_drawn_with_the_one_that_was_used(tmp_path: Path) -> None:
+    table = pd.DataFrame({"weight_decay": [0.001, 0.01, 0.1], "log_loss": [0.3, 0.2, 0.4]})
+    table = table.assign(log_loss_error=0.02, roc_auc=[0.9, 0.95, 0.93], roc_auc_error=0.01)
+    path = tmp_path / "a.png"
+    one, other = (drawn(path, figures.penalties, table, chosen) for chosen in (0.01, 0.1))
+    assert one != other
+    assert one != drawn(path, figures.penalties, table.assign(roc_auc=0.5), 0.01)
 
 
 def test_counts_have_both_classes_even_where_nothing_was_predicted_so() -> None:

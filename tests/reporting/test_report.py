@@ -1,17 +1,27 @@
 """The report."""
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 import yaml
 
 from deepfake.evaluation.comparison import LOSSES, side_by_side
+from deepfake.evaluation.decision import Decision
 from deepfake.evaluation.metrics import METRICS
 from deepfake.reporting.report import BODY, markdown, top
 
 BASELINE = {name: 0.5 + number / 1000 for number, name in enumerate(METRICS)}
+SPAN = {"low": 0.25, "high": 0.75}
 IMAGE = {name: 0.9 + number / 1000 for number, name in enumerate(METRICS)}
+
+
+def decided() -> dict[str, Any]:
+    chosen = Decision(1.25, {"fpr": 0.01}, 0.43, 0.31, 0.62, 0.03, 1001, 2001, "a digest")
+    shares = {"uncertain": 0.125, "fakes_called_real": 0.021, "reals_called_fake": 0.034}
+    before = {"uncalibrated_log_loss": 0.777, "uncalibrated_ece": 0.111}
+    return {**asdict(chosen), "on_test": {**shares, **before}}
 
 
 def facts() -> dict[str, Any]:
@@ -31,10 +41,18 @@ def facts() -> dict[str, Any]:
         "training": {
             "dimensions": 1234,
             "precision": "float32",
-            "head": {"epochs": 11, "best_epoch": 9, "valid_roc_auc": 0.7654},
+            "head": {
+                "epochs": 11,
+                "best_epoch": 9,
+                "valid_roc_auc": 0.7654,
+                "hidden": [128],
+                "weight_decay": 0.1,
+            },
             "fine_tune": {"epochs": 0, "best_epoch": 0, "valid_roc_auc": 0.0, "kept": False},
         },
         "comparison": {"test": side_by_side(BASELINE, IMAGE)},
+        "intervals": {model: dict.fromkeys(METRICS, SPAN) for model in ("baseline", "image")},
+        "decisions": {"baseline": decided(), "image": decided()},
         "params": {
             "seed": 7,
             "data": {"source": "sample", "sample": {"size": 192}, "kaggle": {"dataset": "a/b/1"}},
@@ -49,7 +67,8 @@ def test_the_report_has_every_metric_of_both_models() -> None:
     text = markdown(**facts())
     for name in METRICS:
         direction = "lower" if name in LOSSES else "higher"
-        row = f"| {name} | {BASELINE[name]:.4f} | {IMAGE[name]:.4f} | {direction} |"
+        cells = [f"{values[name]:.3f} (0.250 to 0.750)" for values in (BASELINE, IMAGE)]
+        row = f"| {name} | {' | '.join(cells)} | {direction} |"
         assert row in text.splitlines()
 
 
@@ -95,6 +114,38 @@ def test_the_report_shows_the_figures_of_both_models() -> None:
         assert text.count(f"](plots/{name}.png)") == 1
 
 
+def test_the_report_tells_the_decision() -> None:
+    given = facts()
+    text = markdown(**given).split("## Decision")[1].split("## Data")[0]
+    assert "Chosen on the 1,001 reals and 2,001 fakes of `valid`." in text
+    assert "at most 3% of the fakes of `valid` lie below" in text
+    for row in (
+        "| temperature | 1.25 | 1.25 |",
+        "| rule of the threshold | false positive rate 0.01 | false positive rate 0.01 |",
+        "| threshold | 0.43 | 0.43 |",
+        "| uncertain scores | 0.31 to 0.62 | 0.31 to 0.62 |",
+        "| test images that are uncertain | 12.5% | 12.5% |",
+        "| fakes of test below the limits | 2.1% | 2.1% |",
+        "| reals of test above the limits | 3.4% | 3.4% |",
+    ):
+        assert row in text.splitlines()
+    sensitivity = f"{BASELINE['recall']:.3f} (0.250 to 0.750)"
+    assert f"| sensitivity (recall), exact 90% interval | {sensitivity} |" in text
+    assert f"log loss from 0.777 to {IMAGE['log_loss']:.3f}" in text
+    assert "Note" not in text
+    given["decisions"]["image"]["notes"] = ("valid is too small.",)
+    assert "\n\n> Note (image): valid is too small.\n\n" in markdown(**given)
+    given["decisions"]["baseline"]["notes"] = ("valid is too small.",)
+    assert "\n\n> Note (baseline and image): valid is too small.\n\n" in markdown(**given)
+
+
+@pytest.mark.parametrize(("rule", "named"), [(0.5, "given"), ("youden", "youden")])
+def test_the_report_names_the_rule(rule: Any, named: str) -> None:
+    given = facts()
+    given["decisions"]["image"]["rule"] = rule
+    assert f"| rule of the threshold | false positive rate 0.01 | {named} |" in markdown(**given)
+
+
 def test_the_report_tells_the_data() -> None:
     text = markdown(**facts())
     assert "Source: name sample, seed 7." in text
@@ -112,6 +163,13 @@ def test_the_report_counts_what_was_left_out() -> None:
     assert "Every image of the source could be read." in markdown(**given)
     given["data"]["bad"] = {"count": 5, "reasons": {"truncated": 3, "corrupt": 2}}
     assert "Left out as unusable: 5 images (truncated: 3, corrupt: 2)." in markdown(**given)
+
+
+def test_the_report_tells_how_the_head_was_made() -> None:
+    given = facts()
+    assert "Head: 11 epochs, best after 9, validation ROC-AUC 0.7654." in markdown(**given)
+    given["training"]["head"]["hidden"] = []
+    assert "Head: linear, solved in 11 iterations, L2 penalty 0.1, v" in markdown(**given)
 
 
 def test_the_report_tells_what_became_of_fine_tuning() -> None:

@@ -18,9 +18,7 @@ VIEWS = ["original", "mirrored"]
 
 def linear(dimensions: int, kernel: np.ndarray) -> Head:
     """A head without hidden layers."""
-    head = Head.create(
-        np.zeros(dimensions, "f"), np.ones(dimensions, "f"), [], np.random.default_rng(0)
-    )
+    head = Head.untrained(dimensions)
     head.kernels[0][:], head.biases[0][:] = kernel, 0.1
     return head
 
@@ -52,7 +50,8 @@ def drawn_head(dimensions: int, hidden: list[int]) -> Head:
     rng = np.random.default_rng(1)
     moments = rng.normal(size=dimensions), rng.uniform(0.5, 2, dimensions)
     moments[1][:3] = 1e-18  # a standard deviation below Keras's epsilon
-    head = Head.create(*(m.astype("f") for m in moments), hidden, rng)
+    head = Head.untrained(dimensions, hidden)
+    head.mean, head.variance = (m.astype("f") for m in moments)
     for weight in head.weights:
         weight[:] = rng.normal(size=weight.shape) * 0.1
     head.kernels[0][:3] *= 1e-7

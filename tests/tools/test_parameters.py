@@ -47,6 +47,14 @@ def test_names_and_defaults_are_those_of_params_yaml() -> None:
             {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": 0.1}},
             "list of numbers from 0.1; at least one",
         ),
+        (
+            {
+                "type": "object",
+                "propertyNames": {"const": "rate"},
+                "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+            },
+            "`{rate: x}` with x a number above 0",
+        ),
     ],
 )
 def test_ranges_are_put_into_words(schema: dict[str, object], words: str) -> None:

@@ -1,10 +1,12 @@
 """The rows of an experiment, written from made-up outputs of the pipeline."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import joblib
+import mlflow
 import pandas as pd
 import pytest
 import yaml
@@ -14,7 +16,9 @@ from sklearn.preprocessing import OneHotEncoder
 
 from deepfake import params
 from deepfake.common import paths
+from deepfake.common.files import sha256_file
 from deepfake.common.labels import SPLITS
+from deepfake.evaluation.decision import Decision
 from deepfake.metadata.table import COLUMNS, FEATURES, FLAGS, read_metadata, varying
 from deepfake.params import Params
 from deepfake.tracking import experiment_rows
@@ -26,7 +30,9 @@ from tests.support.tracking import client, outbox
 
 ROOT = Path(__file__).parent.parent.parent
 EXPERIMENT = "deepfake-pipeline"
-SHARED = {"roc.png", "precision_recall.png", "confusion.png", "scores.png", "report.md"}
+SHARED = {"roc.png", "precision_recall.png", "confusion.png", "scores.png", "reliability.png"}
+SHARED |= {"report.md"}
+DECIDED = Decision(1.5, "youden", 0.4, 0.3, 0.6, 0.02, 100, 100, "a digest")
 
 
 @pytest.fixture
@@ -56,6 +62,7 @@ def outputs(root: Path, lock: bool = True) -> None:
         paths.IMAGES_REPORT: json.dumps(facts),
         paths.DATA_SUMMARY: json.dumps(facts),
         paths.IMAGE_MODEL: "a model",
+        paths.DETECTOR: "a model with its temperature",
         paths.TRAINING_SUMMARY: json.dumps(
             {"weights": "random", "precision": "float32", "head": {"epochs": 2}}
         ),
@@ -69,7 +76,9 @@ def outputs(root: Path, lock: bool = True) -> None:
     for split in SPLITS:
         files[paths.METADATA / f"{split}.csv"] = table().to_csv(index=False)
         files[paths.EMBEDDINGS / f"{split}.csv"] = "id,label\na,0\nb,1\n"
+    files[paths.FIGURES / "reliability.png"] = "reliability"
     for model in ("baseline", "image"):
+        files[paths.decision(model)] = json.dumps(asdict(DECIDED))
         files[paths.metrics_file(model)] = json.dumps({"test": {"roc_auc": 0.75}})
         files[paths.curves(model) / "classification_report.txt"] = f"report of {model}"
         for kind in ("roc", "precision_recall", "confusion", "scores"):
@@ -132,7 +141,10 @@ def assert_whole(root: Path, found: list[Any]) -> None:
         assert row.data.tags["current"] == "true"
         assert row.data.tags["source_name"] == "sample"
         assert row.data.params["evaluate.threshold"] == "0.5"
-        assert artifacts(root, row) >= {*SHARED, own, "classification_report.txt"}
+        assert row.data.params["decision.threshold"] == "0.4"
+        assert row.data.params["decision.temperature"] == "1.5"
+        decided = "decision.json" if name == "image" else "baseline_decision.json"
+        assert artifacts(root, row) >= {*SHARED, own, decided, "classification_report.txt"}
         curves = {f"curves/{kind}.csv" for kind in ("roc", "precision_recall", "confusion")}
         assert artifacts(root, row, "curves") >= curves
         assert artifacts(root, row, "predictions") == {
@@ -143,6 +155,13 @@ def assert_whole(root: Path, found: list[Any]) -> None:
         assert Path(figure).read_text() == f"roc of {name}"
         assert [item.dataset.name.split("-")[1] for item in row.inputs.dataset_inputs] == [*SPLITS]
         assert len(row.outputs.model_outputs) == 1
+    model = f"models:/{image.outputs.model_outputs[0].model_id}"
+    folder = Path(mlflow.artifacts.download_artifacts(model))
+    assert (folder / "data" / "model.keras").read_text() == "a model with its temperature"
+    assert json.loads((folder / "decision.json").read_text())["threshold"] == 0.4
+    detector = sha256_file(paths.DETECTOR)
+    assert image.data.tags["detector_sha256"] == detector
+    assert image.data.tags["model_sha256"] != detector
     assert (baseline.data.tags["row"], image.data.tags["row"]) == ("baseline", "image")
     assert image.data.tags["stage"] == "train, evaluate"
     assert artifacts(root, image, "training") == {"training/summary.json"}

@@ -38,8 +38,9 @@ def test_keras_model_is_what_mlflow_would_have_logged(store: Path, tmp_path: Pat
     mean = keras.ops.mean(keras.ops.cast(pixels, "float32"), axis=(1, 2))
     model = keras.Model(pixels, keras.layers.Dense(1, "sigmoid")(mean / 255))
     model.save(tmp_path / "image.keras")
+    (tmp_path / "decided.json").write_text('{"threshold": 0.4}')
     with run() as record:
-        record.keras_model(tmp_path / "image.keras")
+        record.keras_model(tmp_path / "image.keras", tmp_path / "decided.json")
         assert record.run_id is not None
     uri = f"models:/{client(store).get_run(record.run_id).outputs.model_outputs[0].model_id}"
     mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
@@ -51,6 +52,7 @@ def test_keras_model_is_what_mlflow_would_have_logged(store: Path, tmp_path: Pat
     signature = mlflow.models.get_model_info(uri).signature
     assert "uint8" in str(signature.inputs)
     folder = Path(mlflow.artifacts.download_artifacts(uri))
+    assert (folder / "decision.json").read_text() == '{"threshold": 0.4}'
     described = mlflow.models.Model.load(folder)
     example = described.load_input_example(str(folder))
     assert (example["pixels"].shape, example["pixels"].dtype) == ((2, 16, 16, 3), np.uint8)

@@ -91,6 +91,7 @@ def tuned(
         image_size=SIZE,
         views=views,
         class_weight=np.array([1.0, 2.0], "f"),
+        weight_decay=train_params.penalty,
         precision=precision,
         seed=5,
         start_roc_auc=-1.0,

@@ -1,4 +1,4 @@
-"""The head: its arithmetic, and its training on embeddings."""
+"""Training the head on embeddings, linear and with hidden layers."""
 
 import subprocess
 import sys
@@ -9,85 +9,18 @@ import pytest
 from deepfake import params
 from deepfake.common.errors import PipelineError
 from deepfake.data import embeddings
-from deepfake.models.head import Head, moments, standardisation
-from deepfake.training import head_training, loop
-from deepfake.training.head_training import Adam, gradients
+from deepfake.models.head import Head
+from deepfake.models.whitening import Whitener, width
+from deepfake.training import convex_head, head_training, loop, penalty
+from deepfake.training.rows import Rows, Scaling, moments
 
-ADAM = [[0.900001, -2.0999961], [0.8733676, -2.1999929], [0.8075567, -2.2999907]]
+CHANNELS = [3, 4]
 
 
 def test_untrained_head_says_one_half():
-    head = Head.create(np.zeros(4, "f"), np.ones(4, "f"), [8], np.random.default_rng(0))
+    head = Head.untrained(4, [8])
     assert head.hidden == [8]
     assert head.scores(np.ones((3, 2, 4), "f")).tolist() == [0.5, 0.5, 0.5]
-
-
-@pytest.fixture
-def trained():
-    """A head with two hidden layers, and a batch for it."""
-    rng = np.random.default_rng(3)
-    moments = rng.normal(size=6).astype("f"), rng.uniform(0.5, 2, 6).astype("f")
-    head = Head.create(*moments, [5, 4], rng)
-    for weight in head.weights:
-        weight[:] = rng.normal(size=weight.shape) * 0.7
-    x = rng.normal(size=(20, 6)).astype("f")
-    return head, x, (np.arange(20) % 2).astype("f"), rng.uniform(0.5, 2, 20).astype("f")
-
-
-def loss(head, x, y, weights, decay):
-    signed = np.where(y > 0, -1, 1) * head.logits(x).astype("float64")
-    squares = sum(float((kernel.astype("float64") ** 2).sum()) for kernel in head.kernels)
-    return float((weights * np.logaddexp(0, signed)).mean()) + decay / 2 * squares
-
-
-def test_gradients_are_the_slopes_of_the_loss(trained):
-    head, x, y, weights = trained
-    logits, slopes = gradients(
-        head,
-        head.standardised(x),
-        y,
-        weights,
-        weight_decay=0.1,
-        dropout=0.0,
-        generator=np.random.default_rng(0),
-    )
-    np.testing.assert_allclose(logits, head.logits(x), rtol=1e-6)
-    for weight, gradient in zip(head.weights, slopes, strict=True):
-        assert gradient.shape == weight.shape
-        for place in list(np.ndindex(weight.shape))[:8]:
-            kept = weight[place]
-            ends = []
-            for step in (1e-2, -1e-2):
-                weight[place] = kept + step
-                ends.append(loss(head, x, y, weights, 0.1))
-            weight[place] = kept
-            slope = (ends[0] - ends[1]) / 2e-2
-            assert slope == pytest.approx(float(gradient[place]), abs=2e-3)
-
-
-def test_dropout_leaves_out_a_share_and_keeps_the_mean(trained):
-    head, x, y, weights = trained
-    generator, batch = np.random.default_rng(1), head.standardised(x)
-    seen = np.stack(
-        [
-            gradients(head, batch, y, weights, weight_decay=0, dropout=0.3, generator=generator)[0]
-            for _ in range(4000)
-        ]
-    )
-    assert seen.std(axis=0).min() > 0.1
-    # Of the last hidden layer the logit is linear, so that only the first bends the mean.
-    assert np.abs(seen.mean(axis=0) - head.logits(x)).mean() < 0.3 * seen.std(axis=0).mean()
-
-
-def test_adam_takes_keras_s_steps():
-    """Reference values of keras.optimizers.Adam(0.1) on gradients 1, -0.5 and 2 at two places."""
-    weights = [np.array([1.0, -2.0], "f")]
-    optimizer = Adam(weights)
-    seen = []
-    for gradient in ([1.0, 0.1], [-0.5, 0.1], [2.0, 0.1]):
-        optimizer.apply([np.array(gradient, "f")], 0.1)
-        seen.append(weights[0].copy())
-    np.testing.assert_allclose(seen, ADAM, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -103,12 +36,6 @@ def test_training_a_head_does_not_load_tensorflow():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_constant_feature_is_not_amplified():
-    mean, variance = standardisation(np.array([5.0, 1.0]), np.array([1e-7, 2.0]))
-    assert variance.tolist() == [1.0, 4.0]
-    assert mean.tolist() == [5.0, 1.0]
-
-
 def table(count, seed, dimensions=30):
     """Two views of `count` examples whose first feature tells the classes apart, with noise."""
     rng = np.random.default_rng(seed)
@@ -118,33 +45,131 @@ def table(count, seed, dimensions=30):
     return embeddings.Embeddings(labels, features)
 
 
+def covariances(count, seed):
+    """Two views of `count` examples with means and covariances of two layers; fakes vary more."""
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(count) % 2).astype("int8")
+    features = np.empty((count, 2, sum(map(width, CHANNELS))), "float32")
+    for number, label in enumerate(labels):
+        for view in range(2):
+            blocks = []
+            for size in CHANNELS:
+                mixed = rng.normal(size=(50, size)) * (1 + 0.3 * label) @ (np.eye(size) + 0.7)
+                blocks += [
+                    mixed.mean(axis=0),
+                    np.cov(mixed.T, bias=True)[np.triu_indices(size)],
+                ]
+            features[number, view] = np.concatenate(blocks)
+    return embeddings.Embeddings(labels, features)
+
+
 @pytest.fixture
-def train_params():
+def linear():
+    return params.load().train.model_copy(update={"hidden": [], "weight_decay": 0.05})
+
+
+@pytest.fixture
+def dense():
     settings = params.load().train
     return settings.model_copy(
         update={"epochs": 12, "patience": 12, "batch_size": 16, "hidden": [8], "dropout": 0.3}
     )
 
 
-def train_head(params, work, on_epoch=lambda row: None):
+def train_head(params, work, on_epoch=lambda row: None, channels=()):
+    work.mkdir(exist_ok=True)
+    make = covariances if channels else table
     return head_training.train_head(
-        table(200, 1), table(60, 2), params, seed=5, work=work, on_epoch=on_epoch
+        make(200, 1), make(60, 2), params, channels=channels, seed=5, work=work, on_epoch=on_epoch
     )
 
 
-def test_head_learns_and_keeps_its_best_epoch(train_params, tmp_path):
+def exact(train, decay):
+    """Rows and scikit-learn's solution for them."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = moments(train.features, Whitener())
+    rows = (train.features.reshape(-1, train.features.shape[-1]) - mean) / std
+    model = LogisticRegression(C=1 / (decay * len(rows)), tol=1e-10, max_iter=10_000)
+    return model.fit(rows, np.repeat(train.labels, 2)), mean, std
+
+
+def test_linear_head_is_the_regularised_optimum(linear, tmp_path):
+    model, mean, std = exact(table(200, 1), 0.05)
+    trained = train_head(linear, tmp_path)
+    np.testing.assert_allclose(trained.kernels[0][:, 0], model.coef_[0], atol=1e-5)
+    valid = table(60, 2).features
+    wanted = model.decision_function((valid.reshape(-1, 30) - mean) / std)
+    np.testing.assert_allclose(
+        trained.head.averaged(valid), wanted.reshape(-1, 2).mean(axis=1), atol=1e-4
+    )
+
+
+def test_history_of_a_linear_head_has_powers_of_two_and_the_last(linear, tmp_path):
     rows = []
-    head, state = train_head(train_params, tmp_path, rows.append)
+    trained = train_head(linear, tmp_path, rows.append)
+    numbers = [row["epoch"] for row in rows]
+    assert numbers[:3] == [1, 2, 4]
+    assert numbers[-1] == trained.state.best_epoch
+    assert all(n & (n - 1) == 0 for n in numbers[:-1])
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert rows[-1]["valid_roc_auc"] == trained.state.best_roc_auc > 0.65
+
+
+def test_blocks_of_any_size_lead_to_the_same_optimum(linear, tmp_path, monkeypatch):
+    whole = train_head(linear, tmp_path / "whole")
+    monkeypatch.setattr(embeddings, "BLOCK_BYTES", 30 * 2 * 30 * 4)
+    blocks = train_head(linear, tmp_path / "blocks")
+    np.testing.assert_allclose(whole.kernels[0], blocks.kernels[0], atol=2e-5)
+
+
+def test_a_head_that_does_not_converge_is_refused(linear, tmp_path, monkeypatch):
+    monkeypatch.setattr(convex_head, "MOST_ITERATIONS", 3)
+    with pytest.raises(PipelineError, match=r"within 3 iterations .*weight_decay 0.05: raise it"):
+        train_head(linear, tmp_path)
+
+
+def test_head_on_whitened_covariances_scores_raw_ones(linear, tmp_path):
+    trained = train_head(linear, tmp_path, channels=CHANNELS)
+    raw = covariances(60, 2).features
+    rows = trained.scaling(raw.reshape(-1, raw.shape[-1]))
+    wanted = (rows @ trained.kernels[0] + trained.biases[0]).reshape(-1, 2).mean(axis=1)
+    np.testing.assert_allclose(trained.head.averaged(raw), wanted, atol=1e-4)
+    assert trained.state.best_roc_auc > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_dense_head_scores_as_keras_does(dense, tmp_path, batch_norm):
+    params = dense.model_copy(update={"batch_norm": batch_norm, "hidden": [8, 5]})
+    trained = train_head(params, tmp_path, channels=CHANNELS)
+    assert trained.head.hidden == [8, 5]
+    raw = covariances(60, 2).features
+    as_keras = trained.as_keras(0.0)
+    found = np.asarray(as_keras(raw.reshape(-1, raw.shape[-1]))).reshape(-1, 2).mean(axis=1)
+    np.testing.assert_allclose(trained.head.averaged(raw), found, atol=1e-4)
+    _, roc_auc = loop.measured(covariances(60, 2).labels, found)
+    assert roc_auc == pytest.approx(trained.state.best_roc_auc, abs=1e-6)
+    again = trained.with_weights(as_keras).head
+    for one, two in zip(again.weights, trained.head.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_dense_head_keeps_its_best_epoch(dense, tmp_path):
+    rows = []
+    trained = train_head(dense, tmp_path, rows.append)
     valid = table(60, 2)
-    _, roc_auc = loop.measured(valid.labels, head.averaged(valid.features))
+    _, roc_auc = loop.measured(valid.labels, trained.head.averaged(valid.features))
     assert roc_auc == pytest.approx(max(row["valid_roc_auc"] for row in rows))
-    assert roc_auc == pytest.approx(state.best_roc_auc)
+    assert roc_auc == pytest.approx(trained.state.best_roc_auc)
     assert roc_auc > 0.65
 
 
-def test_epochs_are_one_bar_and_all_of_them_are_reported(train_params, tmp_path, capsys):
+@pytest.mark.slow
+def test_epochs_are_one_bar_and_all_of_them_are_reported(dense, tmp_path, capsys):
     rows = []
-    train_head(train_params, tmp_path, rows.append)
+    train_head(dense, tmp_path, rows.append)
     printed = capsys.readouterr()
     assert [row["epoch"] for row in rows] == list(range(1, 13))
     assert printed.out == ""
@@ -152,46 +177,21 @@ def test_epochs_are_one_bar_and_all_of_them_are_reported(train_params, tmp_path,
     assert last.startswith("head 12/12")
     assert f"loss {rows[-1]['train_loss']:.3f}/{rows[-1]['valid_loss']:.3f}" in last
     assert f"ROC-AUC {rows[-1]['train_roc_auc']:.3f}/{rows[-1]['valid_roc_auc']:.3f}" in last
-    assert len(printed.err.strip().split("\r")) <= 3
 
 
-def test_after_early_stopping_nothing_is_left_of_the_bar(train_params, tmp_path, capsys):
-    params = train_params.model_copy(update={"epochs": 200, "patience": 1})
-    _, state = train_head(params, tmp_path)
-    number = len(state.history)
+@pytest.mark.slow
+def test_after_early_stopping_nothing_is_left_of_the_bar(dense, tmp_path, capsys):
+    params = dense.model_copy(update={"epochs": 200, "patience": 1})
+    number = len(train_head(params, tmp_path).state.history)
     assert number < 200
     assert f"head {number}/{number}" in capsys.readouterr().err
 
 
-def test_linear_head_reaches_the_regularised_optimum(train_params, tmp_path):
-    from sklearn.linear_model import LogisticRegression
-
-    train, decay = table(200, 1), 0.05
-    params = train_params.model_copy(
-        update={"hidden": [], "weight_decay": decay, "epochs": 150, "patience": 150,
-                "learning_rate": 0.01}
-    )  # fmt: skip
-    _, state = train_head(params, tmp_path)
-    mean, std = moments(train.features)
-    rows = (train.features.reshape(-1, 30) - mean) / std
-    exact = LogisticRegression(C=1 / (decay * len(rows)), tol=1e-8).fit(
-        rows, np.repeat(train.labels, 2)
-    )
-    logits = exact.decision_function(
-        (table(60, 2).features.reshape(-1, 30) - mean) / std
-    ).reshape(-1, 2).mean(axis=1)  # fmt: skip
-    final = state.history[-1]
-    assert final["valid_roc_auc"] == pytest.approx(
-        loop.measured(table(60, 2).labels, logits)[1], abs=0.005
-    )
-    assert final["valid_loss"] == pytest.approx(
-        loop.measured(table(60, 2).labels, logits)[0], abs=0.005
-    )
-
-
-def test_killed_training_continues_to_the_same_weights(train_params, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_killed_training_continues_to_the_same_weights(dense, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
-    undisturbed, _ = train_head(train_params, tmp_path / "one")
+    dense = dense.model_copy(update={"batch_norm": True})
+    undisturbed = train_head(dense, tmp_path / "one").head
 
     class Killed(Exception):
         pass
@@ -204,10 +204,10 @@ def test_killed_training_continues_to_the_same_weights(train_params, tmp_path, m
             raise Killed
 
     with pytest.raises(Killed):
-        train_head(train_params, tmp_path / "two", stop_after_seven)
+        train_head(dense, tmp_path / "two", stop_after_seven)
     assert (tmp_path / "two" / "head.npz").exists()
     rows.clear()
-    continued, _ = train_head(train_params, tmp_path / "two", rows.append)
+    continued = train_head(dense, tmp_path / "two", rows.append).head
     assert len(rows) == 12
     for one, two in zip(undisturbed.weights, continued.weights, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -221,25 +221,49 @@ def test_diverged_training_says_so():
 def test_moments_are_those_of_all_rows_in_any_number_of_parts(monkeypatch):
     features = table(50, 3).features
     monkeypatch.setattr(embeddings, "PART_BYTES", 7 * features[0].nbytes)
-    mean, std = moments(features)
+    mean, std = moments(features, Whitener())
     rows = features.reshape(-1, 30).astype("float64")
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(std, rows.std(axis=0), rtol=1e-9)
 
 
+def test_constant_feature_is_not_amplified():
+    features = np.full((6, 1, 2), 5.0, "f")
+    features[:, 0, 0] += np.float32(1e-7) * np.arange(6)
+    features[:, 0, 1] += [-2, 2, -2, 2, -2, 2]
+    mean, std = moments(features, Whitener())
+    assert std.tolist() == pytest.approx([1.0, 2.0])
+    assert mean.tolist() == pytest.approx([5.0, 5.0])
+
+
 @pytest.mark.parametrize("images", [1, 7, 49, 1000])
-def test_blocks_hold_all_rows_whatever_their_parts(monkeypatch, images):
+def test_blocks_hold_all_rows_whatever_their_parts(monkeypatch, tmp_path, images):
     made = table(50, 3)
-    head = Head.create(*standardisation(*moments(made.features)), [], np.random.default_rng(0))
-    wanted = head.standardised(made.features.reshape(-1, 30))
+    scaling = Scaling.fit(made.features, Whitener())
+    wanted = scaling(made.features.reshape(-1, 30))
     monkeypatch.setattr(embeddings, "BLOCK_BYTES", 20 * made.features[0].nbytes)
     monkeypatch.setattr(embeddings, "PART_BYTES", images * made.features[0].nbytes)
-    blocks = head_training.StandardisedBlocks(head, made.features)
-    assert len(blocks.places) == 3
-    found = [blocks[number] for number in range(3)]
-    np.testing.assert_array_equal(np.concatenate(found), wanted)
-    np.testing.assert_allclose(
-        head.averaged(made.features),
-        head.logits(made.features.reshape(-1, 30)).reshape(50, 2).mean(axis=1),
-        rtol=1e-6,
-    )
+    rows = Rows(scaling, made.features, tmp_path / "rows")
+    assert len(rows.places) == 3
+    np.testing.assert_array_equal(np.concatenate([rows[number] for number in range(3)]), wanted)
+    assert [place.stop for place, _ in rows.blocks()] == [40, 80, 100]
+    assert rows.shape == (100, 30)
+
+
+def test_penalty_is_the_one_with_the_least_loss_of_images_left_out(linear, tmp_path):
+    params = linear.model_copy(update={"weight_decay": "auto"})
+    trained = train_head(params, tmp_path)
+    table = trained.penalties
+    assert sorted(table["weight_decay"]) == sorted(penalty.GRID)
+    best = table.loc[table["log_loss"].idxmin(), "weight_decay"]
+    assert trained.weight_decay == best
+    losses = table.set_index("weight_decay")["log_loss"]
+    assert losses[0.3] > losses[best] + 0.01  # too strong for features that tell the classes apart
+
+
+def test_folds_have_equal_shares_of_both_classes():
+    labels = np.array([0] * 25 + [1] * 50)
+    folds = penalty.stratified(labels, 3)
+    for fold in range(penalty.FOLDS):
+        assert np.bincount(labels[folds == fold]).tolist() == [5, 10]
+    assert (folds != penalty.stratified(labels, 4)).any()
