@@ -33,7 +33,7 @@ class Experiment(Section):
 
     Attributes:
         name: what the experiment's name has behind that of the sweep.
-        published: the figure that others publish, as text; `make recipes` shows it.
+        published: the figure that others publish; `make recipes` shows it.
         preset: a sweep in the same folder whose `set` comes first, such as "fast".
         set: the parameters that it changes.
     """
