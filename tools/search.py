@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake import params
 from deepfake.common.errors import PipelineError
 from deepfake.evaluation.comparison import LOSSES
+from deepfake.tracking.record import flattened
 from tools import experiments
 from tools.sweep_file import Dimension, Overrides, Sweep
 
@@ -94,24 +95,15 @@ def _belonging(sweep: Sweep) -> dict[str, Any]:
     """What the trials of a study have in common, by dotted key: the metric, the space, and the
     parameters that the search does not choose."""
     [settings] = experiments.parameters({sweep.name: sweep.set}).values()
-    fixed = _flat(experiments.effective(settings))
+    fixed = flattened(experiments.effective(settings))
     space = {f"space.{key}": one.model_dump(exclude_unset=True) for key, one in sweep.space.items()}
     others = {key: value for key, value in fixed.items() if key not in sweep.space}
     return {"search.metric": sweep.metric, **space, **others}
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one, by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat
-
-
 def _refuse_other(file: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse a study whose trials cannot be compared with those of this sweep."""
-    for key in sorted(begun.keys() | now.keys(), reverse=True):  # the space first
+    for key in now | begun:  # the space first
         here, there = (
             json.dumps(values[key]) if key in values else "not given" for values in (now, begun)
         )
