@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect test test-fast test-versions lint format docs ui show sync sweep verify bench engines scale lock clean
+.PHONY: help install repro inspect test test-fast test-versions lint format docs ui show sync sweep recipes verify bench engines scale lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -46,8 +46,13 @@ sync: install ## write the rows in MLflow of experiments that DVC restored from 
 ui: install ## open MLflow's page on the runs, until Ctrl+C (PORT=5000)
 	@python -m tools.ui --port $(PORT)
 
-sweep: install ## run a sweep of experiments (FILE=experiments/head.yaml)
+sweep: install ## run a sweep, a search or a preset (FILE=experiments/head.yaml)
 	python -m tools.sweep $(or $(FILE),experiments/head.yaml)
+
+recipes: ## every recipe on one data set in one table (DATA=faces.zip)
+	@$(if $(DATA),,echo "DATA is missing, the folder or zip to run on: make recipes DATA=faces.zip" >&2; exit 2)
+	@$(MAKE) --no-print-directory install
+	python -m tools.recipes '$(DATA)'
 
 verify: install ## rebuild twice in fresh clones, compare every byte (SET="key=value …", TOLERANCE=0.01)
 	python -m tools.verify $(foreach item,$(SET),-S '$(item)') $(if $(TOLERANCE),--tolerance $(TOLERANCE))

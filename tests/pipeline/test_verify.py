@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tools import sweep
+from tools.experiments import experiment_name
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def test_sweep_runs_what_is_missing_and_lists_the_best_first(computed_clone):
     assert losses == sorted(losses)
     file.write_text(file.read_text().replace("1e-6", "1e-6, 0.5"))
     printed = computed_clone.run("python", "-m", "tools.sweep", "small.yaml")
-    new, old = (sweep.experiment_name("c", {"baseline.C": value}) for value in (0.5, 0.001))
+    new, old = (experiment_name("c", {"baseline.C": value}) for value in (0.5, 0.001))
     assert f"{new}: success" in printed
     assert f"{old}: " not in printed
     assert len(re.findall(r"\| c-[0-9a-f]{8} \|", printed)) == 3

@@ -115,8 +115,9 @@ def test_other_requirements_build_the_environment_from_nothing(project: Project)
     assert project.built() == ["installed-requirements-gpu.txt"]
 
 
-def test_inspect_without_data_says_what_is_missing(project: Project) -> None:
-    printed = project.make("inspect", fails=True)
-    example = "make inspect DATA=faces.zip"
-    assert printed.startswith(f"DATA is missing, the folder or zip to look at: {example}\n")
+@pytest.mark.parametrize(("target", "to"), [("inspect", "look at"), ("recipes", "run on")])
+def test_without_data_it_says_what_is_missing(project: Project, target: str, to: str) -> None:
+    printed = project.make(target, fails=True)
+    example = f"make {target} DATA=faces.zip"
+    assert printed.startswith(f"DATA is missing, the folder or zip to {to}: {example}\n")
     assert not (project.path / ".venv").exists()

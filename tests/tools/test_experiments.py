@@ -1,0 +1,46 @@
+"""The names and parameters of experiments; how they run is in `test_sweep.py`."""
+
+import pytest
+
+from deepfake.common.errors import PipelineError
+from tests.conftest import ROOT
+from tests.tools.conftest import written
+from tools import experiments
+
+
+def test_unusable_parameters_are_refused_by_key_and_value(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(PipelineError, match=r"a-02.*\n.*train\.dropout: received 2"):
+        experiments.parameters({"a-01": {"train.dropout": 0.5}, "a-02": {"train.dropout": 2.0}})
+    with pytest.raises(PipelineError, match=r"params\.yaml has no train\.drop\.out"):
+        experiments.parameters({"a-01": {"train.drop.out": 0.5}})
+
+
+def test_nothing_runs_if_one_experiment_is_not_allowed(sweeping):
+    with pytest.raises(PipelineError, match=r"baseline\.C: received -1"):
+        experiments.run({"a": {"baseline.C": 0.5}, "b": {"baseline.C": -1.0}}, jobs=1)
+    assert (sweeping / "queued").read_text() == ""
+
+
+def test_a_failed_experiment_has_no_revision_and_is_queued_again(sweeping):
+    named = {"good": {"baseline.C": 0.5}, "bad": {"baseline.max_iter": 1}}
+    for _ in range(2):
+        revisions = experiments.run(named, jobs=2)
+        assert revisions.keys() == {"good"}
+        assert sorted((sweeping / "queued").read_text().split()) == ["bad", "good"]
+    assert experiments.value(revisions["good"], "baseline.valid.log_loss") == 0.5
+
+
+def test_the_name_depends_on_every_value_and_not_on_their_order():
+    first = experiments.experiment_name("a", {"x": [1], "y": 2})
+    assert first == experiments.experiment_name("a", {"y": 2, "x": [1]})
+    assert first != experiments.experiment_name("a", {"x": [2], "y": 2})
+
+
+def test_a_stored_experiment_of_another_schema_does_not_count(sweeping, monkeypatch):
+    (revision,) = experiments.run({"a": {"baseline.C": 0.5}}, jobs=1).values()
+    monkeypatch.setattr(experiments, "git", lambda *arguments: "baseline: {}")
+    assert experiments._stored(revision) is None
+    written(sweeping / "queued", "")
+    with pytest.raises(PipelineError, match="a was run with other parameters"):
+        experiments.run({"a": {"baseline.C": 0.5}}, jobs=1)

@@ -1,0 +1,158 @@
+"""Sets of DVC experiments: their names and parameters, how they run, and what they come to.
+
+An experiment is named by a digest of the parameters that it changes, so the same changes have the
+same name wherever they stand in a file. Experiments that DVC already has are not run again.
+"""
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import yaml
+
+from deepfake import params
+from deepfake.common.errors import PipelineError
+from tools import sync
+from tools.shell import dvc, git
+from tools.sweep_file import Overrides
+from tools.verify import assign
+
+_POLL_SECONDS = 3.0
+_NAME_DIGITS = 8
+# Sections of params.yaml that do not change a result.
+_WITHOUT_EFFECT = {"execution", "tracking"}
+
+
+def experiment_name(stem: str, overrides: Overrides) -> str:
+    """Name an experiment by its overrides, such as "head-3fa9c1d2"; their order has no effect."""
+    text = json.dumps(overrides, sort_keys=True)
+    return f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:_NAME_DIGITS]}"
+
+
+def parameters(named: dict[str, Overrides]) -> dict[str, params.Params]:
+    """Compute all parameters of each experiment: those of `params.yaml` with its overrides.
+
+    Raises:
+        PipelineError: an override names no parameter, or a value is not allowed.
+    """
+    found = {}
+    unchanged = params.load()
+    for name, overrides in named.items():
+        origin = f"{name} ({json.dumps(overrides)})"
+        values = unchanged.model_dump(mode="json")
+        for key, value in overrides.items():
+            if not assign(values, key, value):
+                raise PipelineError(f"{origin}: params.yaml has no {key}")
+        found[name] = params.validate(values, origin)
+    return found
+
+
+def run(named: dict[str, Overrides], jobs: int) -> dict[str, str]:
+    """Run the experiments that DVC does not have yet.
+
+    Args:
+        named: the overrides of each experiment, by name.
+        jobs: how many run at the same time.
+
+    Returns:
+        The revisions of the finished ones, by name; the others have failed.
+
+    Raises:
+        PipelineError: parameters are not allowed, or DVC has an experiment of the same name with
+            other parameters. Nothing has run then.
+    """
+    wanted = parameters(named)
+    done = finished(wanted)
+    missing = {name: overrides for name, overrides in named.items() if name not in done}
+    _queue(missing)
+    _wait(list(missing), jobs)
+    return finished(wanted)
+
+
+def finished(wanted: dict[str, params.Params]) -> dict[str, str]:
+    """Find the experiments that DVC already has, as revisions by name.
+
+    Raises:
+        PipelineError: an experiment has the name but other parameters, so its metrics do not
+            belong in this sweep.
+    """
+    found: dict[str, str] = {}
+    different: dict[str, str] = {}
+    for name, revision in sync.experiments():
+        if name in wanted:
+            stored = _stored(revision)
+            same = stored is not None and effective(stored) == effective(wanted[name])
+            (found if same else different)[name] = revision
+    for name, revision in different.items():
+        if name not in found:
+            raise PipelineError(
+                f"the experiment {name} was run with other parameters than params.yaml has now "
+                f"(`git diff {revision[:10]} -- params.yaml` shows them). Give the sweep another "
+                f"name, or remove the experiment: `dvc exp remove {name}`"
+            )
+    return found
+
+
+def metrics(revision: str, model: str) -> dict[str, dict[str, float]]:
+    """The metrics of `image` or `baseline` in a finished experiment, by split."""
+    found: dict[str, dict[str, float]] = json.loads(git("show", f"{revision}:metrics/{model}.json"))
+    return found
+
+
+def value(revision: str, metric: str) -> float:
+    """A metric of a finished experiment, such as "image.valid.roc_auc"."""
+    model, split, name = metric.split(".")
+    return metrics(revision, model)[split][name]
+
+
+def effective(settings: params.Params) -> dict[str, Any]:
+    """The parameters that can change a result."""
+    return settings.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+
+
+def _stored(revision: str) -> params.Params | None:
+    """The parameters of an experiment; None if they do not fit today's schema."""
+    try:
+        return params.validate(params.parse_yaml(git("show", f"{revision}:params.yaml")))
+    except (PipelineError, ValueError, yaml.YAMLError):
+        return None
+
+
+def _queue(missing: dict[str, Overrides]) -> None:
+    """Queue experiments that are not already waiting or running; failed ones are queued again."""
+    states = _states(list(missing))
+    for name, overrides in missing.items():
+        if states.get(name) in ("Queued", "Running"):
+            continue
+        if name in states:
+            dvc("queue", "remove", name)
+        changes = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+        dvc("exp", "run", "--queue", "-n", name, *(f"-S{change}" for change in changes))
+
+
+def _wait(names: list[str], jobs: int) -> None:
+    """Start workers for the queue, and return when none of `names` is waiting or running."""
+    if not names:
+        return
+    dvc("queue", "start", "-j", str(jobs))
+    states: dict[str, str] = {}
+    while True:
+        now = _states(names)
+        for name in names:
+            if now.get(name) != states.get(name):
+                print(f"{name}: {now.get(name, 'Queued').lower()}", flush=True)
+        states = now
+        if all(states.get(name) in ("Success", "Failed") for name in names):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _states(names: list[str]) -> dict[str, str]:
+    """The state of each experiment that `dvc queue status` lists: Queued, Running, and so on."""
+    found = {}
+    for line in dvc("queue", "status").splitlines():
+        fields = line.split()
+        for name in set(fields) & set(names):
+            found[name] = fields[-1]
+    return found
