@@ -9,7 +9,7 @@ import pytest
 from deepfake import params
 from deepfake.common.errors import PipelineError
 from deepfake.training import recipes
-from tools import sweep
+from tools import experiments, sweep, sweep_file, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = params.load(ROOT / "params.yaml").model_dump()
@@ -18,17 +18,17 @@ SHIPPED = params.load(ROOT / "params.yaml").model_dump()
 def changed(changes: dict[str, Any]) -> params.Params:
     values = copy.deepcopy(SHIPPED)
     for key, value in changes.items():
-        assert sweep.assign(values, key, value)
+        assert verify.assign(values, key, value)
     return params.validate(values)
 
 
 @pytest.mark.parametrize("name", ["recipes", "s3"])
 def test_the_recipes_in_experiments_can_be_used(name: str, monkeypatch: Any) -> None:
     monkeypatch.chdir(ROOT)
-    read = sweep.read(ROOT / f"experiments/{name}.yaml")
-    named = {sweep.experiment_name(read.name, each): each for each in read.overrides()}
-    assert len(read.overrides()) == {"recipes": 9, "s3": 20}[name]
-    for settings in sweep.parameters(named).values():
+    found = sweep.experiments_of(sweep_file.read(ROOT / f"experiments/{name}.yaml"))
+    assert len(found) == {"recipes": 9, "s3": 20}[name]
+    named = {each: experiment.set for each, experiment in found.items()}
+    for settings in experiments.parameters(named).values():
         recipes.check(settings)
 
 
