@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect test test-fast test-versions lint format docs ui show sync sweep recipes verify bench engines scale lock clean
+.PHONY: help install repro inspect test test-fast test-versions lint format docs ui show sync sweep recipes verify bench engines scale robustness lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,9 @@ engines: install ## what the engines' features are worth, against TensorFlow's (
 
 scale: install ## time, memory and disk with many images (SIZES="14000 140000" SLICE=1000)
 	python -m benchmarks.scale $(if $(SIZES),--sizes $(SIZES)) $(if $(SLICE),--slice $(SLICE))
+
+robustness: install ## score altered test images with the saved model (ARGS="--only halved")
+	python -m benchmarks.robustness $(ARGS)
 
 test: install lint ## run every check and test, as CI does
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
