@@ -76,9 +76,9 @@ def ready(computed_clone):
         os.utime(path, (0, 0))  # older than the environment, so that make installs nothing
     with zipfile.ZipFile(clone.path / "faces.zip", "w") as archive:
         for split in ("train", "valid", "test"):
-            for image_file in shards.image_files(clone.path / "data/images", split):
-                name = "fake" if image_file.label else "real"
-                archive.writestr(f"{name}/{split}-{image_file.image_id}.jpg", image_file.data)
+            for item in shards.image_files(clone.path / "data/images", split):
+                name = "fake" if item.label else "real"
+                archive.writestr(f"{name}/{split}-{item.image_id}.jpg", item.data)
     for name in ("140k-mini.zip", "hard-fakes.zip"):
         shutil.copy(clone.path / "faces.zip", clone.path / name)
     others = {f"{kind}/{n}.png" for kind in ("real", "fake") for n in range(9)}
