@@ -8,7 +8,7 @@ archive and the clone below `cache/scale/`, so that an interrupted run goes on.
 - `narrow`: the whole pipeline with the smallest network (width 0.35, 32 pixels, one layer), for
   what every stage does once for each image, decoding included.
 - `nothing`: `dvc repro` with nothing to do.
-- `wide`: `train` on synthetic embeddings of the default network's width, for two epochs.
+- `wide`: `train` on synthetic embeddings of the default network's width.
 - `slice`: `embed` with the default parameters on some of the images; the full run's time is
   extrapolated from two such slices, so that starting up is not counted for every image.
 """
@@ -45,7 +45,6 @@ NARROW = [
     "embed.layers=[block_3_expand_relu]", "embed.pooling=average", "embed.views=[original]",
     "embed.batch_size=64", "train.epochs=2",
 ]  # fmt: skip
-WIDE_EPOCHS = 2
 
 Result = dict[str, Any]
 
@@ -89,21 +88,24 @@ def nothing(scale: Scale) -> Result:
 
 def wide(scale: Scale) -> Result:
     """`train` alone, without DVC, on embeddings that are noise with a little of the label in it."""
-    scale.change(*_defaults(), f"train.epochs={WIDE_EPOCHS}")
+    scale.change(*_defaults())
     scale.repro("backbone")
     chosen = params.load(scale.clone / "params.yaml").embed
     folder = scale.clone / "data/embeddings"
-    width = _width(scale.clone / "params.yaml")
+    channels, width = _widths(scale.clone / "params.yaml")
     for split in SPLITS:
         labels = embeddings.Embeddings.open(folder, split).labels
         dtype = embeddings.DTYPES[split]
         _noise(folder / f"{split}.npy", labels, len(chosen.views), width, dtype)
     facts = read_json(folder / "features.json")
-    write_json(folder / "features.json", facts | {"dimensions": width, "views": chosen.views})
+    facts |= {"dimensions": width, "views": chosen.views}
+    facts |= {"pooling": chosen.pooling, "channels": channels}
+    write_json(folder / "features.json", facts)
     environment = verify.environment()
     used = processes.watch([sys.executable, "-m", "stages.train"], scale.clone, environment)
     shutil.rmtree(folder)  # nothing may take these for embeddings
-    return {"wide train": _usage(used["train"]) | {"width": width, "epochs": WIDE_EPOCHS}}
+    head = read_json(scale.clone / "data/training/summary.json")["head"]
+    return {"wide train": _usage(used["train"]) | {"width": width, "iterations": head["epochs"]}}
 
 
 def slices(scale: Scale) -> Result:
@@ -138,13 +140,14 @@ def _defaults() -> list[str]:
     return found
 
 
-def _width(path: Path) -> int:
-    """Dimensions of the default features of the clone's network."""
+def _widths(path: Path) -> tuple[list[int], int]:
+    """Channels of the layers that the default describes, and dimensions of the features."""
     chosen = params.load(path)
     tensorflow_setup.start(seed=0, precision="float32")
     model = mobilenet_v2.mobilenet(chosen.backbone.alpha, None)
     found = pooling.features(model, chosen.embed.layers, chosen.embed.statistics, 64)
-    return int(found.output_shape[-1])
+    channels = [model.get_layer(name).output.shape[-1] for name in chosen.embed.layers]
+    return channels, int(found.output_shape[-1])
 
 
 def _noise(path: Path, labels: np.ndarray, views: int, width: int, dtype: np.dtype[Any]) -> None:
@@ -320,7 +323,7 @@ def statements(sizes: dict[str, dict[str, Result]], cores: int) -> list[str]:
         lines.append(
             f"A full run at {int(size):,} images takes about {(embed + others) / 3600:.1f} h on "
             f"{cores} cores: embed {embed / 3600:.1f} h, at {1 / each:.0f} images a second; "
-            f"everything else {others / 60:.0f} min (training for {WIDE_EPOCHS} epochs)."
+            f"everything else {others / 60:.0f} min."
         )
         floor = found["embed"]["seconds"]
         lines.append(

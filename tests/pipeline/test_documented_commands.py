@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from deepfake.data import shards
-from tests.support.making import zipped
+from tests.support.making import image_file, zipped
 
 from .conftest import ROOT
 
