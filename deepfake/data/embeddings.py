@@ -25,7 +25,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "test": np.dtype("<f4"),
 }
 
-BLOCK_BYTES = 512_000_000  # embeddings kept in memory at a time, as float32
+BLOCK_BYTES = 1_000_000_000  # embeddings kept in memory at a time, as float32
 PART_BYTES = 8_000_000  # embeddings computed with at a time, as float32
 
 
