@@ -48,14 +48,13 @@ def solve(
 
     def loss(solution: np.ndarray) -> tuple[float, np.ndarray]:
         value, slope = 0.0, np.zeros_like(solution)
+        # In single precision the loss would be too coarse for the last steps.
         for place, part in rows.parts():
-            # In single precision the loss would be too coarse for the last steps.
-            exact = part.astype("float64")
-            x = exact @ solution[:-1] + solution[-1]
+            x = part @ solution[:-1] + solution[-1]
             y, w = labels[place], weights[place] / total
             value += float(w @ np.logaddexp(0, np.where(y > 0, -x, x)))
             residual = w * ((1 + np.tanh(x / 2)) / 2 - y)
-            slope[:-1] += residual @ exact
+            slope[:-1] += residual @ part
             slope[-1] += residual.sum()
         slope[:-1] += penalty * solution[:-1]
         return value + penalty / 2 * float(solution[:-1] @ solution[:-1]), slope

@@ -11,7 +11,7 @@ from deepfake.data.array_file import ArrayFile
 from deepfake.models.head import Head
 from deepfake.models.whitening import Whitener
 
-_PART_BYTES = 2_000_000  # of rows computed with at a time: as float64 they fit into a cache
+_PART_BYTES = 1_000_000  # of float64 rows computed with at a time: they stay in a core's cache
 _CONSTANT = 1e-5  # a standard deviation below this share of the mean is rounding, not signal
 
 
@@ -115,12 +115,20 @@ class Rows:
         return self._kept[1]
 
     def parts(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """All rows, a few at a time, each time with their places among all of them."""
-        step = max(1, _PART_BYTES // (4 * self.shape[1]))
+        """All rows as float64, a few at a time, each time with their places among all of them.
+
+        The array is the same each time: what it holds counts until the next one is asked for.
+        """
+        step = max(1, _PART_BYTES // (8 * self.shape[1]))
+        buffer = np.empty((step, self.shape[1]))
         for place, block in self.blocks():
             for start in range(0, len(block), step):
                 part = block[start : start + step]
-                yield slice(place.start + start, place.start + start + len(part)), part
+                np.copyto(buffer[: len(part)], part)
+                yield (
+                    slice(place.start + start, place.start + start + len(part)),
+                    buffer[: len(part)],
+                )
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Each block, with the places of its rows among all of them."""
