@@ -73,7 +73,7 @@ def solve(
             "ftol": 0,
             "maxiter": MOST_ITERATIONS,
             "maxfun": 2 * MOST_ITERATIONS,
-            "maxcor": 20,
+            "maxcor": 10,
         },
     )
     slope = float(np.abs(found.jac).max())
