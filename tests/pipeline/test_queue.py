@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-CHANGES = {"train.weight_decay": ("0.001", "0.003"),
+CHANGES = {"train.weight_decay": ("0.002", "0.003"),
            "baseline.C": ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")}  # fmt: skip
 SECONDS = 900
 
