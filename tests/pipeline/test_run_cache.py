@@ -13,7 +13,7 @@ from .test_queue import wait
 
 pytestmark = pytest.mark.slow
 
-CHANGES = ("-S", "baseline.C=0.5", "-S", "backbone.image_size=64")
+CHANGES = ("-S", "baseline.C=0.5", "-S", "backbone.image_size=80")
 DEPENDENT = ["baseline", "backbone", "embed", "train", "evaluate", "compare"]
 
 
