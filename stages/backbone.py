@@ -61,7 +61,7 @@ def _write_features(network: Any, settings: params.Params) -> dict[str, Any]:
     dimensions = features.output_shape[-1]
     template = image_model.template(features, dimensions, chosen.views, size)
     image_model.save(template, paths.MODEL_TEMPLATE)
-    trunk = features.get_layer("mobilenet_v2")
+    trunk = features.get_layer(network.name)
     channels = [output.shape[-1] for output in trunk.outputs] * len(chosen.scales)
     return {"dimensions": dimensions, "channels": channels, "engine_agreement": agreement}
 

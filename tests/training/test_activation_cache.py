@@ -89,7 +89,8 @@ def test_a_single_tensor_may_cross_the_cut(tmp_path, images):
 
     pixels = keras.Input((None, None, 3))
     first = keras.layers.Conv2D(2, 3, name="first")(pixels)
-    network = keras.Model(pixels, keras.layers.Conv2D(2, 3, name="second")(first))
+    second = keras.layers.Conv2D(2, 3, name="second")(first)
+    network = keras.Model(pixels, second, name="mobilenet_v2")  # whose pixels are scaled so
     features = pooling.features(network, ["second"], ["mean"], 16)
     parts = frozen_prefix.split(
         features, "second", statistics=["mean"], image_size=16, scales=[1.0]

@@ -42,7 +42,7 @@ def test_any_functional_network_can_be_cut():
     both = keras.layers.Concatenate(name="both")([a, pixels])
     c = keras.layers.Conv2D(5, 1, name="c")(both)
     total = keras.layers.Add(name="total")([b, c])
-    network = keras.Model(pixels, total)
+    network = keras.Model(pixels, total, name="mobilenet_v2")  # whose pixels are scaled so
     features = frozen_prefix.pooling.features(network, ["a", "total"], ["mean"], 16)
     images = np.random.default_rng(1).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
     expected = features(images)
