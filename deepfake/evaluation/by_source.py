@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from deepfake.evaluation import metrics, ranking
+from deepfake.evaluation import intervals, ranking
 from deepfake.evaluation.bootstrap import resamples
 
 # These need images of both classes.
@@ -109,13 +109,6 @@ def _of_sample(
         called: how many of the distinct scores are predicted fake.
     """
     fpr, tpr = ranking.weighted_roc(labels, ranks, counts)
-    fakes = (labels * counts).sum()
-    reals = counts.sum() - fakes
-    true, false = tpr * fakes, fpr * reals
-    precision = true[1:] / np.maximum(true[1:] + false[1:], 1)  # 0 / 1 where none is drawn yet
-    return (
-        ranking.weighted_roc_auc(labels, ranks, counts),
-        float((np.diff(tpr) * precision).sum()),
-        metrics.crossing(fpr, tpr),
-        float((true[called] + reals - false[called]) / (reals + fakes)),
-    )
+    prevalence = float((labels * counts).sum() / counts.sum())
+    accuracy = prevalence * tpr[called] + (1 - prevalence) * (1 - fpr[called])
+    return *intervals.of_curve(fpr, tpr, prevalence), float(accuracy)

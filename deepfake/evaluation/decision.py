@@ -1,4 +1,4 @@
-"""From a score to real, fake or uncertain: what is chosen on `valid`, and kept beside a model.
+"""How a score becomes real, fake or uncertain. The choices are made on `valid` and kept in a file.
 
 Every choice is a cut between two neighbouring scores of `valid`: half-way, so that a score that
 another machine rounds differently falls on the same side.

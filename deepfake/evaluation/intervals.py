@@ -71,7 +71,7 @@ def values(
     sums, areas = [], []
     for counts in drawn:
         sums.append(counts.astype(float) @ columns)
-        areas.append(_of_curve(*ranking.weighted_roc(labels, ranks, counts), fakes / images))
+        areas.append(of_curve(*ranking.weighted_roc(labels, ranks, counts), fakes / images))
     true, false, log_loss, squares, *bins = np.array(sums).T
     roc_auc, average_precision, equal_error_rate = np.array(areas).T
     called = true + false
@@ -103,7 +103,7 @@ def _columns(labels: np.ndarray, scores: np.ndarray, threshold: float) -> NDArra
     return np.column_stack([*single, gaps])
 
 
-def _of_curve(fpr: np.ndarray, tpr: np.ndarray, prevalence: float) -> tuple[float, float, float]:
+def of_curve(fpr: np.ndarray, tpr: np.ndarray, prevalence: float) -> tuple[float, float, float]:
     """ROC-AUC, average precision and equal error rate of a ROC curve; `prevalence`: the share of
     fakes, in (0, 1)."""
     true, false = prevalence * tpr, (1 - prevalence) * fpr

@@ -83,3 +83,10 @@ def solve(
             f"{slope:.1e}, {TOLERANCE:.0e} wanted) under train.weight_decay {penalty:g}: raise it"
         )
     return np.asarray(found.x)
+
+
+def logits(rows: Rows, solution: np.ndarray) -> np.ndarray:
+    """Logits of all rows, (n,) float64; the products are computed in single precision."""
+    kernel = solution[:-1].astype("float32")
+    found = np.concatenate([block @ kernel for _, block in rows.blocks()])
+    return np.asarray(found.astype("float64") + solution[-1])

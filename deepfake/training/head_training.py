@@ -92,8 +92,9 @@ def train_head(
     whitener = Whitener.fit(train.features, channels) if channels else Whitener()
     scaling = Scaling.fit(train.features, whitener)
     rows = Rows(scaling, train.features, work / "rows.f32")
-    solve = _solve if params.linear else _train
-    return solve(rows, scaling, train.labels, valid, params, seed, work, on_epoch)
+    if params.linear:
+        return _solve(rows, scaling, train.labels, valid, params, seed, on_epoch)
+    return _train(rows, scaling, train.labels, valid, params, seed, work, on_epoch)
 
 
 def _solve(
@@ -103,7 +104,6 @@ def _solve(
     valid: Embeddings,
     params: TrainParams,
     seed: int,
-    work: Path,
     on_epoch: Callable[[Row], None],
 ) -> Trained:
     """Solve a linear head; the history has iterations 1, 2, 4, 8, … and the last."""
@@ -142,9 +142,7 @@ def _measured(
     rows: Rows, scaling: Scaling, labels: np.ndarray, valid: Embeddings, solution: np.ndarray
 ) -> Row:
     """Log loss and ROC-AUC of a linear head on both splits."""
-    kernel = solution[:-1].astype("float32")
-    logits = np.concatenate([block @ kernel for _, block in rows.blocks()]) + solution[-1]
-    train_loss, train_roc_auc = measured(labels, logits)
+    train_loss, train_roc_auc = measured(labels, convex_head.logits(rows, solution))
     averaged = scaling.head(*_layers(solution)).averaged(valid.features)
     valid_loss, valid_roc_auc = measured(valid.labels, averaged)
     return {

@@ -43,7 +43,8 @@ def cross_validated(
                 start = convex_head.solve(
                     rows, labels.repeat(rows.views), learning, penalty, start=start
                 )
-                logits = _logits(rows, start)[held_out]
+                of_rows = convex_head.logits(rows, start).reshape(-1, rows.views)
+                logits = of_rows.mean(axis=1)[held_out]
                 losses = np.logaddexp(0, np.where(labels[held_out] > 0, -logits, logits))
                 found.append((penalty, float(losses.mean()), roc_auc(labels[held_out], logits)))
                 bar.update()
@@ -62,10 +63,3 @@ def stratified(labels: np.ndarray, seed: int) -> np.ndarray:
         numbers = generator.permutation(np.flatnonzero(labels == label))
         folds[numbers] = np.arange(len(numbers)) % FOLDS
     return folds
-
-
-def _logits(rows: Rows, solution: np.ndarray) -> np.ndarray:
-    """Logits (images,) float64, averaged over the views."""
-    kernel = solution[:-1].astype("float32")
-    found = np.concatenate([block @ kernel for _, block in rows.blocks()]).astype("float64")
-    return np.asarray(found.reshape(-1, rows.views).mean(axis=1) + solution[-1])
