@@ -12,7 +12,10 @@ from deepfake.models import image_model, small_cnn
 from tests.support.networks import noise_images
 
 ROOT = Path(__file__).resolve().parents[2]
-TWENTY = yaml.safe_load((ROOT / "experiments/s3.yaml").read_text())["grid"]["train.cnn.layers"]
+TWENTY = [
+    entry["set"]["train.cnn.layers"]
+    for entry in yaml.safe_load((ROOT / "experiments/s3.yaml").read_text())["experiments"]
+]
 TINY = ["c4k4s2v relu", "bn", "pool2s1", "c4", "leaky0.1", "drop0.5", "flat", "d8 relu", "d1"]
 
 
