@@ -89,9 +89,9 @@ format: install ## put the code in ruff's format
 	ruff check --fix .
 	ruff format .
 
-docs: install ## write docs/parameters.md and the table of faults in docs/ingest.md
+docs: install ## write docs/parameters.md and the tables of docs/faults.md
 	python -m tools.parameters
-	python -m tests.support.faults
+	python -m tests.support.faults.page
 
 lock: ## compile the requirements and write versions.yaml (UPGRADE=1: the newest that fit)
 	python=$$($(FIND_PYTHON)) && "$$python" -m venv $(VENV)-lock

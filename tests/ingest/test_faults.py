@@ -1,4 +1,4 @@
-"""Every fault of the list in faults.py, provoked; what was there before stays as it was."""
+"""Every fault of a source, provoked; what was there before stays as it was."""
 
 import contextlib
 import io
@@ -14,22 +14,12 @@ from deepfake.data import images, shards
 from deepfake.params import DataParams, KaggleParams
 from deepfake.sources import kaggle_client, kaggle_retry
 from tests.support import kaggle_server
-from tests.support.faults import (
-    ARCHIVES,
-    DATA_SETS,
-    ERROR,
-    HANDLED,
-    IMAGES,
-    KAGGLE,
-    KEY,
-    PAGE_OF_FAULTS,
-    REFUSED,
-    WARNING,
-    Awkward,
-    Case,
-    Trouble,
-    documented,
-)
+from tests.support.faults.archives import ARCHIVES
+from tests.support.faults.cases import ERROR, HANDLED, REFUSED, WARNING, Awkward, Case, Trouble
+from tests.support.faults.data_sets import DATA_SETS
+from tests.support.faults.images import IMAGES
+from tests.support.faults.kaggle import KAGGLE, KEY
+from tests.support.faults.page import PAGE_OF_FAULTS, documented
 from tests.support.making import content, packed, run, settings, split_files, write, zip_bytes
 
 
