@@ -104,14 +104,21 @@ def change(path: Path, changes: list[str]) -> None:
     for item in changes:
         key, equals, text = item.partition("=")
         value = params.parse_yaml(text)
-        if key == "data.folder.path":
-            several = isinstance(value, list)
-            found = [str(Path(one).resolve()) for one in (value if several else [value])]
-            value = found if several else found[0]
+        if key in ("data.folder.path", "evaluate.external"):
+            value = _from_here(value)
         if not equals or not assign(values, key, value):
             raise PipelineError(f"-S {item}: expected KEY=VALUE with a key of params.yaml")
     if changes:
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def _from_here(value: Any) -> Any:
+    """A path, or each of a list of paths or of sections with a `path`, as an absolute path."""
+    if isinstance(value, list):
+        return [_from_here(one) for one in value]
+    if isinstance(value, dict):
+        return {**value, "path": _from_here(value["path"])} if "path" in value else value
+    return str(Path(value).resolve())
 
 
 def assign(values: dict[str, Any], key: str, value: Any) -> bool:

@@ -62,7 +62,7 @@ def opened(chosen: ExternalParams, data: DataParams) -> Iterator[FolderSource]:
     names = ClassNames(chosen.real or data.folder.real, chosen.fake or data.folder.fake)
     try:
         with FolderSource(
-            anchored(chosen.path), chosen.path, names, data.archive, source=chosen.name
+            anchored(chosen.path), chosen.path, names, data.archive, chosen.csv, source=chosen.name
         ) as source:
             yield source
     except PipelineError as error:

@@ -62,7 +62,7 @@ def parse(layers: Sequence[str]) -> list[Layer]:
     """Read a description; the final sigmoid is left out, because every model here ends in one.
 
     Raises:
-        PipelineError: naming the item that is no layer, or that stands in the wrong place.
+        PipelineError: an item is no layer, or stands in the wrong place; the message names it.
     """
     found: list[Layer] = []
     for place, item in enumerate(layers):

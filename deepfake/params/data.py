@@ -130,6 +130,7 @@ class ExternalParams(Section):
     real: Annotated[list[str], Field(min_length=1)] | None = None
     fake: Annotated[list[str], Field(min_length=1)] | None = None
     limit_per_class: Count | None = None
+    csv: CsvParams | None = None  # as in `data.folder.csv`, all of its keys
 
     @model_validator(mode="after")
     def _consistent(self) -> "ExternalParams":

@@ -105,6 +105,9 @@ class AugmentParams(Section):
     rotation: Annotated[float, Field(ge=0, le=180)] = described(
         "largest rotation in degrees, in either direction"
     )
+    shear: Annotated[float, Field(ge=0, le=60)] = described(
+        "most that an image is leaned over, in degrees, in either direction"
+    )
     zoom: Annotated[float, Field(ge=0, lt=1)] = described(
         "most that an image is enlarged or shrunk, as a fraction of its size"
     )

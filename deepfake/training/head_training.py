@@ -92,32 +92,41 @@ def train_head(
     whitener = Whitener.fit(train.features, channels) if channels else Whitener()
     scaling = Scaling.fit(train.features, whitener)
     rows = Rows(scaling, train.features, work / "rows.f32")
-    if params.linear:
-        return _solve(rows, scaling, train.labels, valid, params, seed, on_epoch)
-    return _train(rows, scaling, train.labels, valid, params, seed, work, on_epoch)
+    task = _Task(rows, scaling, train.labels, valid, params, seed, on_epoch)
+    return _solve(task) if params.linear else _train(task, work / "head.npz")
 
 
-def _solve(
-    rows: Rows,
-    scaling: Scaling,
-    labels: np.ndarray,
-    valid: Embeddings,
-    params: TrainParams,
-    seed: int,
-    on_epoch: Callable[[Row], None],
-) -> Trained:
+@dataclass(frozen=True)
+class _Task:
+    """What a head learns from, and how.
+
+    Attributes:
+        rows: of `train`, those of an image one after the other.
+        labels: of the images of `train`.
+    """
+
+    rows: Rows
+    scaling: Scaling
+    labels: np.ndarray
+    valid: Embeddings
+    params: TrainParams
+    seed: int
+    on_epoch: Callable[[Row], None]
+
+
+def _solve(task: _Task) -> Trained:
     """Solve a linear head; the history has iterations 1, 2, 4, 8, … and the last."""
-    weights = balanced(labels, params.class_weight)[labels].astype("float64")
-    penalty, penalties = params.penalty, None
+    weights = balanced(task.labels, task.params.class_weight)[task.labels].astype("float64")
+    penalty, penalties = task.params.penalty, None
     if penalty is None:
-        penalty, penalties = cross_validated(rows, labels, weights, seed)
-    of_rows = labels.repeat(rows.views)
+        penalty, penalties = cross_validated(task.rows, task.labels, weights, task.seed)
+    of_rows = task.labels.repeat(task.rows.views)
     iterations, history = 0, list[Row]()
 
     def log(solution: np.ndarray) -> None:
-        row = _measured(rows, scaling, of_rows, valid, solution)
+        row = _measured(task, of_rows, solution)
         history.append({"epoch": iterations, "phase": "head", "learning_rate": None, **row})
-        on_epoch(history[-1])
+        task.on_epoch(history[-1])
 
     def on_iteration(solution: np.ndarray) -> None:
         nonlocal iterations
@@ -126,25 +135,23 @@ def _solve(
             log(solution)
 
     solution = convex_head.solve(
-        rows, of_rows, weights.repeat(rows.views), penalty, on_iteration=on_iteration
+        task.rows, of_rows, weights.repeat(task.rows.views), penalty, on_iteration=on_iteration
     )
     if not history or history[-1]["epoch"] != iterations:
         log(solution)
     state = State(history, [], history[-1]["valid_roc_auc"], iterations)
-    return Trained(scaling, *_layers(solution), state, penalty, penalties)
+    return Trained(task.scaling, *_layers(solution), state, penalty, penalties)
 
 
 def _layers(solution: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return [solution[:-1, None]], [solution[-1:]]
 
 
-def _measured(
-    rows: Rows, scaling: Scaling, labels: np.ndarray, valid: Embeddings, solution: np.ndarray
-) -> Row:
-    """Log loss and ROC-AUC of a linear head on both splits."""
-    train_loss, train_roc_auc = measured(labels, convex_head.logits(rows, solution))
-    averaged = scaling.head(*_layers(solution)).averaged(valid.features)
-    valid_loss, valid_roc_auc = measured(valid.labels, averaged)
+def _measured(task: _Task, of_rows: np.ndarray, solution: np.ndarray) -> Row:
+    """Log loss and ROC-AUC of a linear head on both splits; `of_rows` are the rows' labels."""
+    train_loss, train_roc_auc = measured(of_rows, convex_head.logits(task.rows, solution))
+    averaged = task.scaling.head(*_layers(solution)).averaged(task.valid.features)
+    valid_loss, valid_roc_auc = measured(task.valid.labels, averaged)
     return {
         "train_loss": train_loss,
         "train_roc_auc": train_roc_auc,
@@ -153,29 +160,23 @@ def _measured(
     }
 
 
-def _train(
-    rows: Rows,
-    scaling: Scaling,
-    labels: np.ndarray,
-    valid: Embeddings,
-    params: TrainParams,
-    seed: int,
-    work: Path,
-    on_epoch: Callable[[Row], None],
-) -> Trained:
+def _train(task: _Task, checkpoint: Path) -> Trained:
     """Train a head with hidden layers, until its last epoch or early stopping."""
     import keras
 
+    params, seed, scaling = task.params, task.seed, task.scaling
     keras.utils.set_random_seed(seed)
-    model = dense_head.build(rows.shape[1], params)
+    model = dense_head.build(task.rows.shape[1], params)
 
     def run_epoch(epoch: int, rate: float) -> tuple[float, float]:
         model.optimizer.learning_rate = rate
-        return measured(*dense_head.run_epoch(model, rows, labels, params, seed=seed, epoch=epoch))
+        return measured(
+            *dense_head.run_epoch(model, task.rows, task.labels, params, seed=seed, epoch=epoch)
+        )
 
     def validate() -> tuple[np.ndarray, np.ndarray]:
         head = scaling.head(*dense_head.layers_of(model))
-        return valid.labels, head.averaged(valid.features)
+        return task.valid.labels, head.averaged(task.valid.features)
 
     weights = [v for v in model.variables if "seed_generator" not in v.path]
     phase = Phase(
@@ -189,5 +190,5 @@ def _train(
         variables=[*weights, *model.optimizer.variables],
         weights=weights,
     )
-    state = run(phase, work / "head.npz", on_epoch)
+    state = run(phase, checkpoint, task.on_epoch)
     return Trained(scaling, *dense_head.layers_of(model), state, params.penalty or 0.0, None)

@@ -45,6 +45,16 @@ def packed(
         return external.pack(source, chosen, data, 1, trained, tmp_path / "packed")
 
 
+def test_a_table_labels_the_images(tmp_path: Path, trained: external.Trained) -> None:
+    files = {f"{number}.png": image_file(5000 + number) for number in range(4)}
+    rows = "".join(f"{number},{('real', 'fake')[number % 3 == 0]}\n" for number in range(4))
+    table = {
+        "file": "t.csv", "path_column": "name", "label_column": "kind", "split_column": None,
+    }  # fmt: skip
+    found = packed(tmp_path, files | {"t.csv": f"name,kind\n{rows}".encode()}, trained, csv=table)
+    assert found["counts"] == {"real": 2, "fake": 2}
+
+
 def test_every_image_is_packed_as_test_with_its_metadata(
     tmp_path: Path, trained: external.Trained
 ) -> None:

@@ -87,6 +87,16 @@ def test_parameters_are_changed_as_dvc_changes_them(tmp_path):
     assert (changed.train.hidden, changed.train.learning_rate, changed.seed) == ([128], 1e-5, 3)
 
 
+def test_paths_of_data_lead_to_the_same_place_from_a_clone(tmp_path, monkeypatch):
+    file = written(tmp_path / "params.yaml", (ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    external = "evaluate.external=[{name: celeb, path: sets/celeb.zip}]"
+    verify.change(file, ["data.folder.path=[a.zip, /b.zip]", external])
+    changed = params.load(file)
+    assert changed.data.folder.path == [str(tmp_path / "a.zip"), "/b.zip"]
+    assert changed.evaluate.external[0].path == str(tmp_path / "sets/celeb.zip")
+
+
 @pytest.mark.parametrize("item", ["train.hiden=[128]", "nothing", "seed.of=3"])
 def test_a_parameter_that_is_not_there_is_refused(tmp_path, item):
     file = written(tmp_path / "params.yaml", (ROOT / "params.yaml").read_text())

@@ -9,9 +9,18 @@ from PIL import Image
 
 from deepfake.training.augmentation import JPEG_QUALITIES, Augmentation, _encoded_again, _moved
 
-OFF = {"flip": False, "rotation": 0.0, "zoom": 0.0, "shift": 0.0, "contrast": 0.0, "jpeg": 0.0}
+OFF = {
+    "flip": False,
+    "rotation": 0.0,
+    "shear": 0.0,
+    "zoom": 0.0,
+    "shift": 0.0,
+    "contrast": 0.0,
+    "jpeg": 0.0,
+}
 EVERYTHING = {
-    "flip": True, "rotation": 20.0, "zoom": 0.2, "shift": 0.1, "contrast": 0.3, "jpeg": 1.0,
+    "flip": True, "rotation": 20.0, "shear": 5.0, "zoom": 0.2, "shift": 0.1, "contrast": 0.3,
+    "jpeg": 1.0,
 }  # fmt: skip
 
 
@@ -45,7 +54,9 @@ def centre(pixels: np.ndarray) -> tuple[float, float]:
 
 
 def moved(pixels: np.ndarray, **changes: Any) -> np.ndarray:
-    return _moved(pixels, **({"angle": 0.0, "scale": 1.0, "shift": (0.0, 0.0)} | changes))
+    return _moved(
+        pixels, **({"angle": 0.0, "shear": 0.0, "scale": 1.0, "shift": (0.0, 0.0)} | changes)
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -115,8 +126,16 @@ def test_a_rotation_takes_a_dot_where_it_should(degrees: float) -> None:
     assert (x, y) == pytest.approx((32 + 16 * np.cos(angle), 32 + 16 * np.sin(angle)), abs=0.1)
 
 
+@pytest.mark.parametrize("degrees", [20, -35])
+def test_a_shear_moves_a_dot_sideways_by_its_height(degrees: float) -> None:
+    shear = np.deg2rad(degrees)
+    x, y = centre(moved(dot(32, 32 + 16), shear=shear))
+    assert (x, y) == pytest.approx((32 + 16 * np.tan(shear), 32 + 16), abs=0.1)
+    assert centre(moved(dot(32 + 16, 32), shear=shear)) == pytest.approx((32 + 16, 32), abs=0.1)
+
+
 def test_the_middle_of_the_image_stays_in_rotation_and_zoom() -> None:
-    for changes in ({"angle": 0.7}, {"scale": 1.3}, {"scale": 0.8}):
+    for changes in ({"angle": 0.7}, {"shear": 0.5}, {"scale": 1.3}, {"scale": 0.8}):
         assert centre(moved(dot(32, 32), **changes)) == pytest.approx((32, 32), abs=0.05)
 
 
@@ -155,7 +174,8 @@ def test_what_comes_in_from_outside_is_a_mirror_image() -> None:
         {"shift": (0.5, -0.5)},
         {"scale": 0.3},
         {"shift": (0.8, 0.0)},
-        {"angle": np.pi / 4, "scale": 0.8, "shift": (0.1, 0.1)},
+        {"shear": -1.0},
+        {"angle": np.pi / 4, "shear": 0.4, "scale": 0.8, "shift": (0.1, 0.1)},
     ],
 )
 def test_no_black_comes_in_from_outside(changes: Any) -> None:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 BATCH = 4
 UNCHANGED = Augmentation(
-    flip=False, rotation=0.0, zoom=0.0, shift=0.0, contrast=0.0, jpeg=0.0
+    flip=False, rotation=0.0, shear=0.0, zoom=0.0, shift=0.0, contrast=0.0, jpeg=0.0
 )  # fmt: skip
 
 

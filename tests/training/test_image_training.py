@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 SHIPPED = params.load()
 SIZE, BATCH, COUNT = 32, 4, 10
-AUGMENT = Augmentation(flip=True, rotation=10.0, zoom=0.1, shift=0.1, contrast=0.1, jpeg=0.5)
+AUGMENT = Augmentation(
+    flip=True, rotation=10.0, shear=5.0, zoom=0.1, shift=0.1, contrast=0.1, jpeg=0.5
+)
 LAYERS = ["c4 relu", "bn", "pool2", "flat", "drop0.3", "d8 relu", "d1"]
 
 
