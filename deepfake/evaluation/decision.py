@@ -101,7 +101,7 @@ def decide(
 
 
 def on_test(decided: Decision, test: pd.DataFrame) -> dict[str, float]:
-    """What a decision comes to on the predictions of `test`, beside the metrics.
+    """Measure a decision on the predictions of `test`; `metrics.evaluate` gives the usual metrics.
 
     Returns:
         As shares in [0, 1]: `uncertain` images, `fakes_called_real` (of the fakes, those below
