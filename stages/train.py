@@ -53,7 +53,7 @@ def main() -> None:
         table = pd.DataFrame(history, columns=list(loop.HISTORY_COLUMNS))
         write_table(paths.HISTORY, table)
         experiment_rows.log_training(run, Path(), settings, epochs=False)
-    print(f"{_line(summary, chosen.linear)} The history is in {paths.HISTORY}.")
+    print(f"{_line(summary)} The history is in {paths.HISTORY}.")
 
 
 def _start(settings: params.Params) -> Hardware:
@@ -165,12 +165,12 @@ def _summaries(states: dict[str, loop.State]) -> dict[str, Any]:
     return summary
 
 
-def _line(summary: dict[str, Any], linear: bool) -> str:
+def _line(summary: dict[str, Any]) -> str:
     """What training came to: the best epoch of the phase whose weights are kept."""
     phase = loop.kept_phase(summary)
     best = summary[phase]
     where = f"best after epoch {best['best_epoch']} of {best['epochs']} of {phase}"
-    if linear and phase == "head":
+    if best.get("hidden") == []:
         where = f"head solved in {best['epochs']} iterations under penalty {best['weight_decay']:g}"
     return f"train: {where}, validation ROC-AUC {best['valid_roc_auc']:.4f}."
 
