@@ -13,6 +13,7 @@ from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import write_table, write_text
 from deepfake.reporting.drawing import COLORS, drawing
 from deepfake.tracking import lineage, store
+from deepfake.tracking.connection import client
 from tools import experiments, sync
 from tools.sweep import experiments_of
 from tools.sweep_file import Experiment, Sweep, read
@@ -89,10 +90,10 @@ def _recorded(name: str) -> dict[str, float]:
     settings = params.load().tracking
     tags = {"experiment": name, "row": "image", "current": "true", **lineage.place()}
     [row, *_] = store.find(settings, **tags)
-    model = store.client().get_run(row.tags.get("made_by", row.run_id))
+    model = client().get_run(row.tags.get("made_by", row.run_id))
     runs = [model]
     if embed := row.tags.get("run_embed"):
-        runs.append(store.client().get_run(embed))
+        runs.append(client().get_run(embed))
     milliseconds = sum(run.info.end_time - run.info.start_time for run in runs)
     return {
         "seconds": milliseconds / 1000,

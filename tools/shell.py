@@ -8,7 +8,10 @@ from deepfake.common.errors import PipelineError
 
 def git(*arguments: str) -> str:
     """Run `git` and return what it prints."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise PipelineError(f"git cannot be run: {error}. Install it, or correct PATH") from None
     if done.returncode:
         raise PipelineError(f"git {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout

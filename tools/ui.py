@@ -17,7 +17,9 @@ from deepfake import params
 from deepfake.common.environment import repository
 from deepfake.common.errors import PipelineError, command
 from deepfake.tracking import page, store
+from deepfake.tracking.address import uri
 from deepfake.tracking.failures import required
+from deepfake.tracking.waiting import allow
 
 _SECONDS_TO_START, _SECONDS_TO_STOP = 120, 10
 _LOG = Path("cache") / "mlflow-ui.log"
@@ -28,13 +30,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.ui", description=__doc__)
     parser.add_argument("--port", type=int, default=5000)
     port = parser.parse_args().port
-    if store.uri().startswith("http"):
+    if uri().startswith("http"):
         raise PipelineError(
             "the runs are kept by the server that MLFLOW_TRACKING_URI names: open its page"
         )
     _require_free(port)
     with required():
-        rows = store.experiments(params.load().tracking.experiment)["model"]
+        settings = params.load().tracking
+        allow(settings.deadline_seconds)
+        rows = store.experiments(settings.experiment)["model"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl+C does
     with suppress(KeyboardInterrupt), _server(port) as server:
         _wait(server, port)
@@ -62,7 +66,7 @@ def _server(port: int) -> Iterator[psutil.Popen]:
     log.parent.mkdir(exist_ok=True)
     environment = {
         **os.environ,
-        "MLFLOW_BACKEND_STORE_URI": store.uri(),  # not an argument: it may hold a password
+        "MLFLOW_BACKEND_STORE_URI": uri(),  # not an argument: it may hold a password
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing here uses
     }

@@ -91,6 +91,11 @@ class TrackingParams(Section):
     policy: Literal["best_effort", "required"] = described(
         "required: a stage fails if its run cannot be logged"
     )
+    deadline_seconds: Count = described(
+        "seconds that each answer of a tracking server, and each lock on the store, is waited for; "
+        "then the run is kept in the outbox. A file that is sent may take a second more for each "
+        "100 kB"
+    )
 
 
 class Params(Section):

@@ -1,12 +1,11 @@
-"""What becomes of an error of the store: a warning or a `PipelineError`, without passwords."""
+"""What becomes of an error of the store: a warning or a `PipelineError`, without secrets."""
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deepfake.common.errors import PipelineError
-from deepfake.tracking import store
+from deepfake.tracking.address import shown, uri, without_secrets
 
 _PACKAGES = ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3", "alembic")
 
@@ -33,15 +32,9 @@ def could_not_log(error: Exception, policy: str) -> None:
 
 def failure(error: Exception) -> PipelineError:
     """What to tell the user of an error of the store."""
-    place = _without_password(store.uri())
-    return PipelineError(f"the run could not be logged to {place}: {reason(error)}")
+    return PipelineError(f"the run could not be logged to {shown(uri())}: {reason(error)}")
 
 
 def reason(error: Exception) -> str:
-    """The message of an error on one line, cut, and without passwords."""
-    return _without_password(" ".join(str(error).split()))[:300] or type(error).__name__
-
-
-def _without_password(text: str) -> str:
-    """`text` with user and password taken out of every address in it."""
-    return re.sub(r"://\S*@", "://", text)
+    """The message of an error on one line, cut, and without addresses and passwords."""
+    return without_secrets(" ".join(str(error).split()))[:300] or type(error).__name__

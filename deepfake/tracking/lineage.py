@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ PACKAGES = (
 # What the pipeline itself writes into the tree; changes there are not changes of the code.
 _WRITTEN = [":(exclude)dvc.lock", ":(exclude)metrics", ":(exclude)plots", ":(exclude)report.md"]
 _PATCH_BYTES = 1_000_000
+_PROBLEM = 300  # characters
 _UNTRACKED = 1000  # names
 
 
@@ -31,6 +33,7 @@ class Changes:
 
     patch: str  # apply it to the revision to get the tracked files; cut after 1 MB
     untracked: list[str]  # names of files and folders that git neither tracks nor ignores
+    problem: str = ""  # why git cannot say, if it cannot
 
     def __bool__(self) -> bool:
         return bool(self.patch or self.untracked)
@@ -52,7 +55,7 @@ def origin(changes: Changes | None = None) -> dict[str, str]:
         **place(),
         "experiment": os.environ.get("DVC_EXP_NAME") or "workspace",
         "git_revision": os.environ.get("DVC_EXP_BASELINE_REV") or known,
-        "git_dirty": "unknown" if known == "unknown" else str(bool(changes)).lower(),
+        "git_dirty": "unknown" if changes.problem else str(bool(changes)).lower(),
         "process": process(),
         "python": platform.python_version(),
     }
@@ -66,34 +69,47 @@ def place() -> dict[str, str]:
 def revision() -> str:
     """The commit; `none` without a commit or a repository, `unknown` where git is not installed or
     refuses to read the repository."""
-    done = _git("rev-parse", "--verify", "--quiet", "HEAD")
-    if done is None:
-        return "unknown"
-    if done.returncode in (0, 1):
-        return done.stdout.decode().strip() or "none"
-    return "none" if b"not a git repository" in done.stderr else "unknown"
+    return _head()[0]
+
+
+def _head() -> tuple[str, str]:
+    """The commit as `revision` gives it, and why it is unknown, if it is."""
+    try:
+        found = _git("rev-parse", "--verify", "--quiet", "HEAD")
+    except _GitError as error:
+        missing = "not a git repository" in str(error)
+        return ("none", "") if missing else ("unknown", str(error))
+    return found.strip() or "none", ""
 
 
 def find_changes() -> Changes:
     """The changes in the working directory: those of tracked files as a patch, bounded in size, and
     the names of untracked ones, whose contents may be secret."""
-    patch = _printed("diff", "--no-color", "--no-ext-diff", "HEAD", "--", ".", *_WRITTEN)
-    listed = _printed(
-        "ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z",
-        "--", ".", *_WRITTEN,
-    )  # fmt: skip
-    untracked = [name for name in listed.split("\0") if name]
-    if len(untracked) > _UNTRACKED:
-        untracked[_UNTRACKED:] = [f"and {len(untracked) - _UNTRACKED:,} more"]
-    return Changes(_cut(patch), untracked)
+    known, problem = _head()
+    if problem:
+        return Changes("", [], problem)
+    try:
+        untracked = _names(
+            "ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory",
+            "-z", "--", ".", *_WRITTEN,
+        )  # fmt: skip
+        if known == "none":
+            return Changes("", _bounded(untracked))
+        # What `git add --intent-to-add` named has no content in git yet: it counts as untracked.
+        intended = _names("diff", "--name-only", "--diff-filter=A", "--relative", "-z")
+        excluded = [f":(exclude,literal){name}" for name in intended]
+        patch = _git(
+            "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD",
+            "--", ".", *_WRITTEN, *excluded, most=_PATCH_BYTES,
+        )  # fmt: skip
+    except _GitError as error:
+        return Changes("", [], str(error))
+    return Changes(patch, _bounded(sorted({*untracked, *intended})))
 
 
-def _cut(patch: str) -> str:
-    data = patch.encode()
-    if len(data) <= _PATCH_BYTES:
-        return patch
-    kept = data[:_PATCH_BYTES].rpartition(b"\n")[0].decode()
-    return f"{kept}\n[cut: the whole patch has {len(data):,} bytes]\n"
+def _bounded(names: list[str]) -> list[str]:
+    more = len(names) - _UNTRACKED
+    return [*names[:_UNTRACKED], f"and {more:,} more"] if more > 0 else names
 
 
 def process() -> str:
@@ -141,22 +157,39 @@ def lock_digest(root: Path, stages: Iterable[str]) -> str | None:
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
-def _printed(*arguments: str) -> str:
-    """What git prints; nothing where it fails."""
-    done = _git(*arguments)
-    if done is None or done.returncode != 0:
-        return ""
-    return done.stdout.decode(errors="replace")
+class _GitError(Exception):
+    """Git is not installed or refuses; says why."""
 
 
-def _git(*arguments: str) -> subprocess.CompletedProcess[bytes] | None:
-    """Run git in the working directory; None where it is not installed."""
+def _names(*arguments: str) -> list[str]:
+    """The names that git prints, each with a zero byte behind it."""
+    return [name for name in _git(*arguments).split("\0") if name]
+
+
+def _git(*arguments: str, most: int | None = None) -> str:
+    """What git prints in the working directory, cut after `most` bytes.
+
+    Raises:
+        _GitError: git is not installed, or ends with an error (its status is neither 0 nor 1).
+    """
+    environment = {**os.environ, "LC_ALL": "C"}  # `_head` reads its messages
     try:
-        return subprocess.run(
-            ["git", *arguments],
-            capture_output=True,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},  # `revision` reads its messages
-        )
-    except OSError:
-        return None
+        with (
+            tempfile.TemporaryFile() as errors,
+            subprocess.Popen(
+                ["git", *arguments], stdout=subprocess.PIPE, stderr=errors, env=environment
+            ) as running,
+        ):
+            assert running.stdout is not None
+            printed = running.stdout.read(-1 if most is None else most + 1)
+            if most is not None and len(printed) > most:
+                running.kill()
+                whole = printed[:most].rpartition(b"\n")[0].decode(errors="replace")
+                return f"{whole}\n[cut after {most:,} bytes]\n"
+            if running.wait() in (0, 1):
+                return printed.decode(errors="replace")
+            errors.seek(0)
+            told = errors.read(10_000).decode(errors="replace")
+    except OSError as error:
+        raise _GitError(f"git cannot be run: {error}"[:_PROBLEM]) from None
+    raise _GitError(f"git {arguments[0]}: {' '.join(told.split())}"[:_PROBLEM])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from deepfake.common.environment import installed_version
-from deepfake.tracking import store
+from deepfake.tracking.connection import client, load_mlflow
+from deepfake.tracking.waiting import deadline, in_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ def write_sklearn(path: Path | str, example: "pd.DataFrame", folder: Path) -> No
     """
     import joblib
 
-    mlflow = store.load_mlflow()
+    mlflow = load_mlflow()
     model = joblib.load(path)
     mlflow.sklearn.save_model(
         model,
@@ -44,7 +45,7 @@ def write_keras(path: Path | str, decision: Path | str, folder: Path) -> None:
     """
     import numpy as np
 
-    mlflow = store.load_mlflow()
+    mlflow = load_mlflow()
     from mlflow.types import Schema, TensorSpec
 
     (folder / "data").mkdir(parents=True)
@@ -96,13 +97,14 @@ def _write_pixels(folder: Path) -> dict[str, str]:
 
 def download(run_id: str, folder: Path) -> bool:
     """Download the model of another run into `folder`; returns whether that run has one."""
-    mlflow = store.load_mlflow()
-    outputs = store.client().get_run(run_id).outputs
+    mlflow = load_mlflow()
+    outputs = client().get_run(run_id).outputs
     if not outputs or not outputs.model_outputs:
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
     uri = f"models:/{outputs.model_outputs[0].model_id}"
-    mlflow.artifacts.download_artifacts(uri, dst_path=str(folder))
+    download = mlflow.artifacts.download_artifacts
+    in_time(lambda: download(uri, dst_path=str(folder)), deadline())
     return True
 
 

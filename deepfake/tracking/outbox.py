@@ -1,8 +1,8 @@
 """The outbox, `cache/outbox/`: runs that could not be logged, kept until the store takes them.
 
 Each run is a folder named `<time>-<process id>` with `record.json` and copies of the files to log.
-While its process is working on it, the name begins with a dot. Anything else in the outbox is
-left alone.
+While its process is working on it, the name begins with a dot. What can never be delivered is moved
+to `cache/outbox/undeliverable/`. Anything else in the outbox is left alone.
 """
 
 import json
@@ -11,20 +11,25 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
-from filelock import FileLock
+from pydantic import TypeAdapter
 
 from deepfake.common.environment import repository
+from deepfake.common.files import write_text
 from deepfake.params import TrackingParams
-from deepfake.tracking import store
-from deepfake.tracking.record import Record
+from deepfake.tracking import failures, store
+from deepfake.tracking.connection import client
+from deepfake.tracking.record import Operation, Record
+from deepfake.tracking.waiting import allow, locked
 
 _NAME = re.compile(r"(?P<unfinished>\.?)\d+-\d+")
+_SET_ASIDE = "undeliverable"
+_REFUSALS = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")  # that MLflow would repeat every time
 
 
 def new_place() -> Path:
@@ -37,67 +42,122 @@ def keep(record: Record, place: Path) -> None:
     A failure is printed."""
     try:
         place.mkdir(parents=True, exist_ok=True)
-        for number, operation in enumerate(record.operations):
-            if "path" in operation and Path(operation["path"]).exists():
-                source = Path(operation["path"])
-                target = place / str(number) / source.name
-                target.parent.mkdir()
-                copy = shutil.copytree if source.is_dir() else shutil.copy2
-                copy(source, target)
-                operation["path"] = f"{number}/{source.name}"
-        (place / "record.json").write_text(json.dumps(asdict(record)), encoding="utf-8")
+        record.operations = list(_copied(record.operations, place))
+        write_text(place / "record.json", json.dumps(asdict(record)))
         place.rename(_outbox() / place.name.removeprefix("."))
         print("it is kept: the next run, or `make sync`, delivers it", file=sys.stderr)
     except OSError as error:
         print(f"warning: it could not be kept for later either: {error}", file=sys.stderr)
 
 
+def _copied(operations: Iterable[Operation], place: Path) -> Iterator[Operation]:
+    """The operations, with the files that they name copied into `place`. Without those whose file
+    is not there: it could not be logged either."""
+    for number, operation in enumerate(operations):
+        if "path" not in operation:
+            yield operation
+        elif (source := Path(operation["path"])).exists():
+            target = place / str(number) / source.name
+            target.parent.mkdir()
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, target)
+            yield {**operation, "path": f"{number}/{source.name}"}
+
+
 def deliver() -> int:
-    """Write the runs that are kept to the store; returns how many.
+    """Write the runs that are kept to the store, and set aside what can never be written.
+
+    Returns:
+        How many were written.
 
     Raises:
-        Exception: the first that the store raised; the runs not delivered stay.
+        Exception: the first that the store raised; the runs not delivered stay. After a
+            `TimeoutError` no other run is tried.
     """
     _remove_abandoned()
     waiting = sorted(_runs(unfinished=False))
     if not waiting:
         return 0
-    failed: list[Exception] = []
-    with FileLock(f"{_outbox()}.lock"):
+    delivered, failed = 0, list[Exception]()
+    with locked(Path(f"{_outbox()}.lock")):
         for place in filter(Path.exists, waiting):  # another process may have been faster
             try:
                 _deliver(place)
+                delivered += 1
+            except TimeoutError:
+                raise
             except Exception as error:
-                failed.append(error)
+                if _for_good(error):
+                    _set_aside(place, error)
+                else:
+                    failed.append(error)
     if failed:
         raise failed[0]
-    return len(waiting)
+    return delivered
 
 
 def tidy(settings: TrackingParams) -> int:
     """Mark runs whose process is gone and deliver what is kept; returns how many were delivered."""
+    allow(settings.deadline_seconds)
     store.mark_killed(settings.experiment)
     return deliver()
 
 
 def _deliver(place: Path) -> None:
-    record = Record(**json.loads((place / "record.json").read_text(encoding="utf-8")))
-    client = store.client()
+    record = _read(place)
     if record.run_id is not None:
         try:
-            client.get_run(record.run_id)
+            client().get_run(record.run_id)
+        except TimeoutError:
+            raise
         except Exception:  # it was begun in another store
             record.run_id = None
     store.open_run(record)
     assert record.run_id is not None
     for operation in record.operations:
-        # A path that is still absolute was not there to be copied, nor to be logged.
-        if not Path(operation.get("path", "")).is_absolute():
-            with suppress(FileNotFoundError):
-                store.apply(record.run_id, operation, place)
-    if client.get_run(record.run_id).info.status == "RUNNING":
-        client.set_terminated(record.run_id, record.status, record.end)
-    shutil.rmtree(place)
+        with suppress(FileNotFoundError):  # somebody deleted the copy
+            store.apply(record.run_id, operation, place)
+    if client().get_run(record.run_id).info.status == "RUNNING":
+        client().set_terminated(record.run_id, record.status, record.end)
+    # Under an unfinished name: what cannot be deleted now is not delivered twice.
+    done = place.rename(place.with_name(f".{place.name}"))
+    shutil.rmtree(done, ignore_errors=True)
+
+
+def _read(place: Path) -> Record:
+    """Read the record in `place`.
+
+    Raises:
+        ValueError: it is not a record, or it names a file outside `place`.
+    """
+    file = place / "record.json"
+    if not file.is_file():
+        raise ValueError("record.json is missing")
+    record = TypeAdapter(Record).validate_json(file.read_bytes())
+    for named in (operation["path"] for operation in record.operations if "path" in operation):
+        found = [place / named, *(place / named).rglob("*")]
+        if not all(path.resolve().is_relative_to(place.resolve()) for path in found):
+            raise ValueError(f"it names a file outside its folder: {named}")
+    return record
+
+
+def _for_good(error: Exception) -> bool:
+    """Whether an error lies in the record, so that no later attempt can succeed."""
+    if isinstance(error, OSError):
+        return False
+    broken = isinstance(error, ValueError | TypeError | LookupError)
+    return broken or getattr(error, "error_code", None) in _REFUSALS
+
+
+def _set_aside(place: Path, error: Exception) -> None:
+    target = place.parent / _SET_ASIDE / place.name
+    target.parent.mkdir(exist_ok=True)
+    place.rename(target)
+    print(
+        f"warning: the run {place.name} that was kept cannot be delivered: "
+        f"{failures.reason(error)}. It is now in {target}",
+        file=sys.stderr,
+    )
 
 
 def _remove_abandoned() -> None:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from deepfake.common.errors import PipelineError
 from deepfake.params import TrackingParams
 from deepfake.tracking import failures, lineage, model_files, outbox, record, store
+from deepfake.tracking.connection import client, load_mlflow
 from deepfake.tracking.record import Kind, Operation, Record
+from deepfake.tracking.waiting import allow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +54,7 @@ def start_run(
     Raises:
         PipelineError: something could not be logged, and the policy is `required`.
     """
+    allow(settings.deadline_seconds)
     changes = lineage.find_changes() if origin is None else None
     tags = {"kind": kind, "stage": stage, **(lineage.origin(changes) if origin is None else origin)}
     if kind == "model":
@@ -99,6 +102,8 @@ class Run:
             self._failed(error)
         if changes is not None:
             environment = {**lineage.environment(), "untracked_files": changes.untracked}
+            if changes.problem:
+                environment["git"] = changes.problem
             self.text(json.dumps(environment, indent=2) + "\n", "lineage/environment.json")
             if changes.patch:
                 self.text(changes.patch, "lineage/changes.patch")
@@ -122,7 +127,7 @@ class Run:
             shutil.rmtree(self._place, ignore_errors=True)
 
     def _terminate(self) -> None:
-        store.client().set_terminated(self.run_id, self.record.status, self.record.end)
+        client().set_terminated(self.run_id, self.record.status, self.record.end)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log nested parameters under dotted names; parameters that the run has already stay."""
@@ -244,7 +249,7 @@ def _open(wanted: Record) -> None:
 
 def _described(table: "pd.DataFrame", name: str, source: str, rows: int) -> dict[str, Any]:
     """The fields of MLflow's `Dataset` for the first rows of a table of `rows` rows."""
-    mlflow = store.load_mlflow()
+    mlflow = load_mlflow()
     from mlflow.data.code_dataset_source import CodeDatasetSource
 
     first = table.head(DIGESTED)

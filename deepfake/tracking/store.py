@@ -1,25 +1,22 @@
-"""The MLflow store: where it is, how runs are found in it and written to it.
+"""The MLflow store: how runs are found in it and written to it.
 
 The store is `mlflow.db` and `mlartifacts/` in the user's repository unless `MLFLOW_TRACKING_URI`
-says otherwise, also where DVC runs a stage in a temporary copy. MLflow is imported inside
-functions: the import takes about two seconds.
+says otherwise, also where DVC runs a stage in a temporary copy.
 """
 
-import logging
-import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
-from filelock import FileLock
 
 from deepfake.common.environment import repository
 from deepfake.params import TrackingParams
 from deepfake.tracking import lineage, page
+from deepfake.tracking.address import uri
+from deepfake.tracking.connection import client, require_database
 from deepfake.tracking.record import Kind, Operation, Record
+from deepfake.tracking.waiting import allow, locked
 
 _BATCH_PARAMS, _BATCH_METRICS = 100, 1000  # that MLflow takes in one request
 _CONTEXT = "mlflow.data.context"  # the tag by which the UI shows what an input was used for
@@ -37,38 +34,7 @@ class Found:
     tags: dict[str, str]
 
 
-# --- Where the store is
-
-
-def load_mlflow() -> Any:
-    """Import MLflow, quiet and pointed at the store."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    # Give up soon on a server that is down; the outbox keeps what is meant for it.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    # The address that it would print at the end of a run may hold a password.
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    os.environ.pop("MLFLOW_RUN_ID", None)  # it would override the run that is meant
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="mlflow")
-    mlflow.set_tracking_uri(uri())
-    return mlflow
-
-
-def client() -> Any:
-    """An MLflow client of the store."""
-    return load_mlflow().MlflowClient()
-
-
-def uri() -> str:
-    """The address of the store; it may hold a password."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository()}/mlflow.db"
+# --- The two experiments
 
 
 def experiments(name: str) -> dict[Kind, str]:
@@ -77,7 +43,8 @@ def experiments(name: str) -> dict[Kind, str]:
 
     A lock is needed because processes that open a fresh SQLite store together crash.
     """
-    with FileLock(repository() / "cache" / "mlflow.lock"):
+    with locked(repository() / "cache" / "mlflow.lock"):
+        require_database()
         return {"model": _experiment(name, "model"), "data": _experiment(name, "data")}
 
 
@@ -87,7 +54,7 @@ def _experiment(name: str, kind: Kind) -> str:
     found = client().get_experiment_by_name(full_name)
     if found is None:
         # Else the artifact folder would lie in the temporary copy that DVC runs a stage in.
-        local = uri().startswith("sqlite:")
+        local = uri().startswith("sqlite")
         location = (repository() / "mlartifacts").as_uri() if local else None
         return str(client().create_experiment(full_name, location, tags))
     if found.lifecycle_stage == "deleted":
@@ -103,6 +70,7 @@ def _experiment(name: str, kind: Kind) -> str:
 
 def find(settings: TrackingParams, **tags: str) -> list[Found]:
     """The runs with these tags, of both kinds, the newest first."""
+    allow(settings.deadline_seconds)
     return list(_search(experiments(settings.experiment).values(), tags))
 
 
@@ -195,7 +163,8 @@ def apply(run_id: str, operation: Operation, root: Path) -> None:
             api.log_text(run_id, operation["text"], operation["file"])
         case "files":
             path = root / operation["path"]
-            send = api.log_artifacts if path.is_dir() else api.log_artifact
+            sender = client(upload=path)
+            send = sender.log_artifacts if path.is_dir() else sender.log_artifact
             send(run_id, str(path), operation["folder"])
         case "input":
             tags = [InputTag(_CONTEXT, operation["context"])]
@@ -219,7 +188,7 @@ def _log_model(run_id: str, folder: Path) -> None:
         source_run_id=run_id,
         params=run.data.params,
     )
-    api.log_model_artifacts(model.model_id, str(folder))
+    client(upload=folder).log_model_artifacts(model.model_id, str(folder))
     api.finalize_logged_model(model.model_id, "READY")
     api.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 

@@ -9,8 +9,8 @@ import mlflow
 from deepfake.params import TrackingParams
 from deepfake.tracking.run import start_run
 
-REQUIRED = TrackingParams(experiment="faces", policy="required")
-BEST_EFFORT = TrackingParams(experiment="faces", policy="best_effort")
+REQUIRED = TrackingParams(experiment="faces", policy="required", deadline_seconds=60)
+BEST_EFFORT = REQUIRED.model_copy(update={"policy": "best_effort"})
 NOBODY = "http://user:secret@127.0.0.1:9"  # an address where no server answers
 
 run = functools.partial(start_run, REQUIRED, stage="train", kind="model")

@@ -5,7 +5,8 @@ import pytest
 
 from deepfake import params
 from deepfake.common.errors import PipelineError
-from deepfake.tracking import lineage, store
+from deepfake.tracking import lineage
+from deepfake.tracking.connection import client
 from deepfake.tracking.run import start_run
 from tests.tools.conftest import written
 from tools import recipes
@@ -38,9 +39,8 @@ def recorded(experiment, seconds, **tags):
     with start_run(settings, stage=stage, kind=kind, name=name, origin=origin) as run:
         run.metrics({"while_training": {"parameters": 14_353}})
         run.tags(tags)
-    client = store.client()
-    start = client.get_run(run.run_id).info.start_time
-    client.set_terminated(run.run_id, end_time=start + round(seconds * 1000))
+    start = client().get_run(run.run_id).info.start_time
+    client().set_terminated(run.run_id, end_time=start + round(seconds * 1000))
     return run.run_id
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from deepfake.params import TrackingParams
 from deepfake.tracking import links, page
 from deepfake.tracking.run import start_run
 from deepfake.tracking.store import find
@@ -182,7 +181,7 @@ def recorded_process(root: Path) -> str:
 
 
 def test_the_experiment_is_named_by_the_parameter(store: Path) -> None:
-    other = TrackingParams(experiment="others", policy="required")
+    other = REQUIRED.model_copy(update={"experiment": "others"})
     with start_run(other, stage="embed", kind="data"):
         pass
     assert experiment(store, "others-stages")

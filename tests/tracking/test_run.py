@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from deepfake.common.errors import PipelineError
-from deepfake.params import TrackingParams
 from deepfake.tracking.outbox import tidy
 from deepfake.tracking.run import start_run
 from tests.support.tracking import BEST_EFFORT, NOBODY, REQUIRED, client, recorded, run
@@ -233,7 +232,7 @@ def test_required_stops_at_a_failure_within_the_block(store: Path) -> None:
 
 def stage(policy: Literal["required", "best_effort"], what: str) -> None:
     """A stage that logs something of every kind and may fail; prints how it went."""
-    settings = TrackingParams(experiment="faces", policy=policy)
+    settings = REQUIRED.model_copy(update={"policy": policy})
     try:
         with start_run(
             settings, stage="train", kind="model", after=lambda: Path("after").write_text("written")

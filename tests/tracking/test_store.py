@@ -104,7 +104,7 @@ import sys
 from deepfake.tracking.failures import could_not_log
 from deepfake.tracking.run import start_run
 from deepfake.params import TrackingParams
-settings = TrackingParams(experiment="faces", policy="required")
+settings = TrackingParams(experiment="faces", policy="required", deadline_seconds=120)
 with start_run(settings, stage=sys.argv[1], kind="data") as record:
     record.metrics({"number": 1})
 """
@@ -129,7 +129,7 @@ import os, signal
 from deepfake.tracking.failures import could_not_log
 from deepfake.tracking.run import start_run
 from deepfake.params import TrackingParams
-settings = TrackingParams(experiment="faces", policy="required")
+settings = TrackingParams(experiment="faces", policy="required", deadline_seconds=120)
 with start_run(settings, stage="train", kind="model") as record:
     record.metrics({"number": 1})
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,78 @@
+"""MLflow, pointed at the store, and a client of the store whose calls end in time.
+
+MLflow is imported inside functions: the import takes about two seconds.
+"""
+
+import logging
+import os
+import sqlite3
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from deepfake.tracking import address
+from deepfake.tracking.waiting import deadline, in_time
+
+
+def load_mlflow() -> Any:
+    """Import MLflow, quiet and pointed at the store."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # Give up soon on a server that is down; the outbox keeps what is meant for it.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # The address that it would print at the end of a run may hold a password.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ.pop("MLFLOW_RUN_ID", None)  # it would override the run that is meant
+    import mlflow
+
+    from deepfake.tracking import answers
+
+    answers.bound()
+    for name in ("mlflow", "alembic", "urllib3"):  # urllib3 warns of retries, with the address
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="mlflow")
+    mlflow.set_tracking_uri(address.uri())
+    return mlflow
+
+
+def client(upload: Path | None = None) -> Any:
+    """An MLflow client of the store.
+
+    Each call of a server ends in time, or raises `TimeoutError`. A file needs no such bound, and a
+    call that was left to itself might be cut off while MLflow makes the tables.
+
+    Args:
+        upload: a file or folder that the client will send, which takes longer.
+    """
+    make = load_mlflow().MlflowClient
+    return _InTime(make, deadline(upload)) if address.is_remote(address.uri()) else make()
+
+
+class _InTime:
+    """MLflow's client, with a deadline for making it and for each of its calls."""
+
+    def __init__(self, make: Callable[[], Any], seconds: float) -> None:
+        self._seconds = seconds
+        self._client = in_time(make, seconds)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = getattr(self._client, name)
+        return lambda *values, **named: in_time(lambda: call(*values, **named), self._seconds)
+
+
+def require_database() -> None:
+    """Raise at once if the store is a database file that cannot be opened: MLflow would go on
+    trying for minutes."""
+    path = address.database(address.uri())
+    if path is None:
+        return
+    if path.is_dir():
+        raise IsADirectoryError("it is a directory, not a database: move it elsewhere")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=deadline())) as opened:
+        opened.execute("PRAGMA schema_version")
