@@ -20,8 +20,8 @@ def uri() -> str:
 def _sqlite(path: Path) -> str:
     import sqlalchemy  # 0.2 s
 
-    # It escapes what has a meaning in an address, such as `?` and `%`. If the driver were not named,
-    # MLflow would make a folder of the escaped name as well.
+    # It escapes what has a meaning in an address, such as `?` and `%`. The driver is named because
+    # MLflow would else make a folder of the escaped name as well.
     return sqlalchemy.URL.create("sqlite+pysqlite", database=str(path)).render_as_string()
 
 

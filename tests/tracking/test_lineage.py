@@ -84,8 +84,7 @@ def test_a_long_patch_is_cut_and_says_so(committed: None) -> None:
     Path("code.py").write_text("Ünï\n" * 400_000)
     patch = lineage.find_changes().patch
     assert 900_000 < len(patch.encode()) < 1_000_100
-    assert patch.endswith(" bytes]\n")
-    assert "[cut: the whole patch has 2," in patch.splitlines()[-1]
+    assert patch.endswith("\n[cut after 1,000,000 bytes]\n")
 
 
 def test_many_untracked_files_are_counted(committed: None) -> None:
