@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from deepfake.common.environment import repository as named_repository
-from deepfake.tracking.failures import could_not_log
 from deepfake.tracking.run import start_run
 from deepfake.tracking.store import find
 from tests.support.tracking import REQUIRED, client, evaluated, recorded, run, trained
@@ -78,25 +77,6 @@ def test_one_row_of_a_name_is_current_for_each_experiment(
         "true",
         "true",
     ]
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "http://user:secret@host:5000/path",
-        "postgresql://user:secret@host/mlflow",
-        "mysql://user:sec/secret@host/db",
-        "mysql://user:s@secret@host/db",
-    ],
-)
-def test_no_message_carries_a_password(
-    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    could_not_log(RuntimeError(f"tried {address} twice"), "best_effort")
-    told = capsys.readouterr().err
-    assert "secret" not in told
-    assert told.count("host") == 2
 
 
 RECORD = """

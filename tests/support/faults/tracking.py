@@ -182,11 +182,11 @@ def _secret(address: str) -> Provocation:
         patch.setenv("MLFLOW_TRACKING_URI", address)
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
-        def show() -> None:
+        def sync() -> None:
             with required():
-                find(BEST_EFFORT, stage="train")
+                tidy(BEST_EFFORT)
 
-        return _stage() + printed(show) + printed(lambda: tidy(BEST_EFFORT))
+        return _stage() + printed(sync)
 
     return provoke
 
@@ -319,7 +319,7 @@ TRACKING = [
     ),
     Attack(
         "a kept run that the store refuses", WARNING, ASIDE,
-        _outbox(_with(do="text", text="", file="../above.txt"), 1), "The same.",
+        _outbox(_with(do="params", values={"a*b": "1"}), 1), "The same.",
     ),
     Attack(
         "a kept run that names a file elsewhere", WARNING,
