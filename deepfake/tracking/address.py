@@ -87,5 +87,5 @@ def _parts(address: str) -> Iterator[str]:
     yield password or user
     # A program that reads the address in another way may print what it takes for the host.
     yield from (piece for piece in re.split(r"[@/?#\s]", password) if len(piece) >= _LEAST)
-    for pair in re.split("[&;]", rest.partition("?")[2]):
+    for pair in re.split("[?&;#]", rest)[1:]:
         yield pair.rpartition("=")[2]
