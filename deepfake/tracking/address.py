@@ -32,13 +32,19 @@ def is_remote(address: str) -> bool:
 
 
 def database(address: str) -> Path | None:
-    """The file of an SQLite database; None for any other address."""
-    if not address.startswith("sqlite"):
+    """The file of an SQLite database; None for any other address.
+
+    Raises:
+        ValueError: it is the address of a database, and cannot be read.
+    """
+    if "://" not in address or address.startswith(("http", "file:")):
         return None
     import sqlalchemy
 
-    name = sqlalchemy.make_url(address).database
-    return None if not name or name == ":memory:" or name.startswith("file:") else Path(name)
+    url = sqlalchemy.make_url(address)
+    if not address.startswith("sqlite") or url.database in (None, "", ":memory:"):
+        return None
+    return None if url.database.startswith("file:") else Path(url.database)
 
 
 def shown(address: str) -> str:

@@ -65,10 +65,20 @@ class _InTime:
         return lambda *values, **named: in_time(lambda: call(*values, **named), self._seconds)
 
 
-def require_database() -> None:
-    """Raise at once if the store is a database file that cannot be opened: MLflow would go on
-    trying for minutes."""
-    path = address.database(address.uri())
+def require_usable() -> None:
+    """Raise at once what is wrong with the address, or with a database file that cannot be opened:
+    MLflow would go on trying for minutes.
+
+    Raises:
+        OSError, sqlite3.Error: what is wrong.
+    """
+    try:
+        path = address.database(address.uri())
+    except ValueError:  # its message may have a part of a password
+        raise OSError(
+            "MLFLOW_TRACKING_URI cannot be read as an address; in a user name or a password, write "
+            "@ : / ? # % as %40 %3A %2F %3F %23 %25"
+        ) from None
     if path is None:
         return
     if path.is_dir():

@@ -17,7 +17,8 @@ def required() -> Iterator[None]:
         yield
     except Exception as error:
         package = type(error).__module__.partition(".")[0]
-        if not isinstance(error, OSError) and package not in _PACKAGES:
+        # An ImportError: the driver of a database is not installed.
+        if not isinstance(error, OSError | ImportError) and package not in _PACKAGES:
             raise
         raise failure(error) from None
 

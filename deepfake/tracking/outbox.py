@@ -152,6 +152,7 @@ def _for_good(error: Exception) -> bool:
 def _set_aside(place: Path, error: Exception) -> None:
     target = place.parent / _SET_ASIDE / place.name
     target.parent.mkdir(exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)  # the same run, of which somebody made a copy
     place.rename(target)
     print(
         f"warning: the run {place.name} that was kept cannot be delivered: "

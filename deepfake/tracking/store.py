@@ -14,7 +14,7 @@ from deepfake.common.environment import repository
 from deepfake.params import TrackingParams
 from deepfake.tracking import lineage, page
 from deepfake.tracking.address import uri
-from deepfake.tracking.connection import client, require_database
+from deepfake.tracking.connection import client, require_usable
 from deepfake.tracking.record import Kind, Operation, Record
 from deepfake.tracking.waiting import allow, locked
 
@@ -44,7 +44,7 @@ def experiments(name: str) -> dict[Kind, str]:
     A lock is needed because processes that open a fresh SQLite store together crash.
     """
     with locked(repository() / "cache" / "mlflow.lock"):
-        require_database()
+        require_usable()
         return {"model": _experiment(name, "model"), "data": _experiment(name, "data")}
 
 

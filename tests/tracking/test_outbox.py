@@ -106,6 +106,29 @@ def test_a_store_that_fails_at_any_moment_gets_the_whole_run_later_and_once(
     assert_everything(store, only)
 
 
+def test_a_run_with_metrics_that_are_no_numbers_is_kept_and_delivered(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", NOBODY)
+        with start_run(BEST_EFFORT, stage="train", kind="model") as record:
+            record.metrics({"loss": float("nan"), "worst": float("inf")})
+    assert tidy(BEST_EFFORT) == 1
+    (only,) = recorded(store)
+    assert set(only.data.metrics) == {"loss", "worst"}
+
+
+def test_what_cannot_be_deleted_after_delivery_is_not_delivered_again(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", NOBODY)
+        trained("aa", BEST_EFFORT)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as with open files on a network
+    assert [tidy(BEST_EFFORT), tidy(BEST_EFFORT)] == [1, 0]
+    assert len(recorded(store)) == 1
+
+
 def test_a_run_that_is_required_is_not_kept(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

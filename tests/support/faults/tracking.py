@@ -305,6 +305,11 @@ TRACKING = [
         _secret(f"http://127.0.0.1:9/?password={SECRET}&token=sesame"), "The same.",
     ),
     Attack(
+        "an address of a database that cannot be read", WARNING,
+        ("logged to postgresql://host: ", "MLFLOW_TRACKING_URI cannot be read as an address"),
+        _secret("postgresql://user:open@sesame:open@host/db"),
+    ),
+    Attack(
         "foreign files among the runs that are kept", HANDLED, (), _outbox(_foreign),
         "They are left alone.",
     ),
