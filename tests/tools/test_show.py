@@ -1,5 +1,6 @@
 """What `make repro` prints at its end."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from deepfake.common.errors import PipelineError
 from deepfake.common.files import write_json, write_text
 from deepfake.reporting.report import BODY
 from tools import show
+from tools.shell import git
 
 ROOT = Path(__file__).parent.parent.parent
 TOP = """# Real faces or deepfakes: the report
@@ -69,3 +71,10 @@ def test_a_missing_file_is_named_with_the_command_that_writes_it(
     missing.unlink()
     with pytest.raises(PipelineError, match=f"{missing} is missing: run `make repro`"):
         show.result(80)
+
+
+def test_it_does_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    assert not show.lock_changed()
+    with pytest.raises(PipelineError, match="git cannot be run"):
+        git("status")
