@@ -23,7 +23,8 @@ PACKAGES = (
 # What the pipeline itself writes into the tree; changes there are not changes of the code.
 _WRITTEN = [":(exclude)dvc.lock", ":(exclude)metrics", ":(exclude)plots", ":(exclude)report.md"]
 _PATCH_BYTES = 1_000_000
-_PROBLEM = 300  # characters
+_NO_REPOSITORY = "not a git repository"  # in git's message
+_PROBLEM = 300  # characters of it that are kept
 _UNTRACKED = 1000  # names
 
 
@@ -77,8 +78,7 @@ def _head() -> tuple[str, str]:
     try:
         found = _git("rev-parse", "--verify", "--quiet", "HEAD")
     except _GitError as error:
-        missing = "not a git repository" in str(error)
-        return ("none", "") if missing else ("unknown", str(error))
+        return ("none", "") if _NO_REPOSITORY in str(error) else ("unknown", str(error))
     return found.strip() or "none", ""
 
 
@@ -103,7 +103,7 @@ def find_changes() -> Changes:
             "--", ".", *_WRITTEN, *excluded, most=_PATCH_BYTES,
         )  # fmt: skip
     except _GitError as error:
-        return Changes("", [], str(error))
+        return Changes("", [], "" if _NO_REPOSITORY in str(error) else str(error))
     return Changes(patch, _bounded(sorted({*untracked, *intended})))
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.faults.cases import WARNING, Attack
-from tests.support.faults.tracking import SECRET, TRACKING
+from tests.support.faults.tracking import TRACKING
+from tests.support.provoking import SECRET
 
 
 @pytest.mark.parametrize("attack", TRACKING, ids=[attack.name for attack in TRACKING])

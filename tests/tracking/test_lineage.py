@@ -97,6 +97,7 @@ def test_many_untracked_files_are_counted(committed: None) -> None:
 
 def test_a_repository_without_a_commit_has_no_revision() -> None:
     assert lineage.revision() == "none"
+    assert lineage.origin()["git_dirty"] == "false"
     git("init", "-q")
     assert lineage.revision() == "none"
     assert lineage.origin()["git_dirty"] == "false"
