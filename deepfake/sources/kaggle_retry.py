@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import tenacity
-from urllib3.exceptions import InvalidHeader
+from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from deepfake.common.errors import PipelineError
 
 # Attempts in a row that bring nothing new; one that brings bytes starts the count again.
 ATTEMPTS = 5
+# Attempts in all, whatever they bring: a server may cut each after a byte.
+MOST_ATTEMPTS = 100
 # The first wait between attempts, in seconds; each is twice the one before.
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 120.0
@@ -26,6 +28,13 @@ CREDENTIALS = (
 )
 
 T = TypeVar("T")
+
+
+class TooSlow(HTTPError):
+    """A connection brings bytes, but fewer than `rate` a second."""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(f"Kaggle sent less than {rate:,} bytes a second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +60,30 @@ def patiently(ask: Callable[[], T], data_set: DataSet, path: Path | None = None)
     Args:
         ask: what to call.
         data_set: the data set, for the error.
-        path: the file that `ask` makes grow. If it has grown, the attempts are counted from 1
-            again.
+        path: the file that `ask` makes grow. If it is larger than ever before, and was not too
+            slow, the attempts are counted from 1 again.
 
     Returns:
         What `ask` returns.
 
     Raises:
-        PipelineError: the failure cannot pass, or did not pass in `ATTEMPTS` attempts.
+        PipelineError: the failure cannot pass, or did not pass in `ATTEMPTS` attempts, or in
+            `MOST_ATTEMPTS` in all.
     """
-    size = file_size(path)
+    largest = file_size(path)
+    left = MOST_ATTEMPTS
 
     def recount(state: tenacity.RetryCallState) -> None:
-        nonlocal size
-        before, size = size, file_size(path)
-        if size > before:
+        nonlocal largest, left
+        left -= 1
+        if file_size(path) > largest and not isinstance(_error(state), TooSlow):
             state.attempt_number = 1
+        largest = max(largest, file_size(path))
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_may_pass),
         after=recount,
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        stop=lambda state: state.attempt_number >= ATTEMPTS or not left,
         wait=wait_seconds,
         before_sleep=_announce,
         reraise=True,
@@ -139,6 +151,8 @@ def _short(error: BaseException | None) -> str:
     status = _status(error)
     if status is not None:
         return f"Kaggle answered with status {status}"
+    if isinstance(error, TooSlow):
+        return str(error)
     return f"the connection to Kaggle failed ({type(error).__name__})"
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL
 from deepfake.params import CsvParams, FolderParams, KaggleParams
-from deepfake.sources import kaggle_client, kaggle_retry
+from deepfake.sources import kaggle_retry, kaggle_transfer
 from deepfake.sources.kaggle import fetch, open_kaggle, parse
 from tests.support import kaggle_server
 from tests.support.kaggle_server import (
@@ -91,7 +91,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleSe
     # The client fixes the place of its configuration when it is imported.
     monkeypatch.setattr(KaggleApi, "config", str(home / "kaggle.json"))
     monkeypatch.setattr(kaggle_retry, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(kaggle_client, "CHUNK", 1000)
+    monkeypatch.setattr(kaggle_transfer, "CHUNK", 1000)
     with KaggleServer({("xhlulu", "140k-real-and-fake-faces", 2): ARCHIVE}) as running:
         endpoints = kaggle_env._env_to_endpoint
         monkeypatch.setitem(endpoints, kaggle_env.KaggleEnv.PROD, running.url)
@@ -207,7 +207,7 @@ def test_the_newest_version_is_asked_for_again(server: KaggleServer) -> None:
 def test_progress_of_a_download_is_told(
     server: KaggleServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(kaggle_client, "SECONDS_BETWEEN_LINES", 0.05)
+    monkeypatch.setattr(kaggle_transfer, "SECONDS_BETWEEN_LINES", 0.05)
     server.pace = 60_000
     fetch(DATA_SET, LIMITS)
     line = r"downloaded \d+ of 0 MB, 0\.\d MB/s, \d+ s left"
@@ -248,12 +248,22 @@ def test_a_file_that_changed_meanwhile_is_not_appended_to(
 def test_a_stalled_connection_is_given_up_and_resumed(
     server: KaggleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kaggle_client, "PATIENCE", 0.3)
+    monkeypatch.setattr(kaggle_transfer, "PATIENCE", 0.3)
     server.faults = [Fault(FILES, stall_after=10_000, seconds=60)]
     started = time.monotonic()
     assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
     assert server.paths(FILES)[-1].headers["Range"] == "bytes=10000-"
     assert time.monotonic() - started < 30
+
+
+def test_a_download_ends_at_its_deadline(
+    server: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kaggle_transfer, "DEADLINE", 0)
+    with refusal("stopped after 0 hours", "received so far are kept"):
+        fetch(DATA_SET, LIMITS)
+    monkeypatch.setattr(kaggle_transfer, "DEADLINE", 60)
+    assert fetch(DATA_SET, LIMITS)[0].read_bytes() == ARCHIVE
 
 
 def test_a_page_instead_of_the_archive(server: KaggleServer, tmp_path: Path) -> None:

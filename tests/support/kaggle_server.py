@@ -48,6 +48,10 @@ class Fault:
         stall_after: send so many bytes, then nothing for `seconds`.
         body, content_type: serve this instead of the archive.
         length: announce this Content-Length.
+        modified: send this as Last-Modified.
+        etag: send this as ETag.
+        from_start: answer a request for a range with the bytes from the start, as if they were it.
+        pace: seconds between two bytes.
     """
 
     where: str
@@ -60,6 +64,10 @@ class Fault:
     body: bytes | None = None
     content_type: str = "application/zip"
     length: int | None = None
+    modified: str = MODIFIED
+    etag: str | None = None
+    from_start: bool = False
+    pace: float | None = None
 
 
 @dataclass
@@ -208,16 +216,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, archive: bytes, fault: Fault) -> None:
         body = fault.body if fault.body is not None else archive
-        etag = f'"{hashlib.md5(body).hexdigest()}"'
-        start = self._range_start(etag)
-        self.send_response(206 if start else 200)
-        if start:
+        etag = fault.etag or f'"{hashlib.md5(body).hexdigest()}"'
+        start = asked = self._range_start(etag)
+        if fault.from_start:
+            start = 0
+        self.send_response(206 if asked else 200)
+        if asked:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         self.send_header("Content-Type", fault.content_type)
         self.send_header("Content-Length", str(fault.length or len(body) - start))
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("ETag", etag)
-        self.send_header("Last-Modified", MODIFIED)
+        self.send_header("Last-Modified", fault.modified)
         self.end_headers()
         self._send(body[start:], fault)
 
@@ -230,9 +240,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, body: bytes, fault: Fault) -> None:
         stop = fault.cut_after if fault.cut_after is not None else fault.stall_after
         try:
-            for start in range(0, len(body[:stop]), PIECE):
-                self.wfile.write(body[start : min(start + PIECE, stop or len(body))])
-                self.kaggle.sent += PIECE
+            piece = PIECE if fault.pace is None else 1
+            for start in range(0, len(body[:stop]), piece):
+                self.wfile.write(body[start : min(start + piece, stop or len(body))])
+                self.kaggle.sent += piece
+                if fault.pace:
+                    time.sleep(fault.pace)
                 if self.kaggle.pace:
                     time.sleep(PIECE / self.kaggle.pace)
             self.wfile.flush()

@@ -31,6 +31,7 @@ def _bomb(server: KaggleServer) -> None:
 
 
 KEY = ("some-one", "faces", 2)
+MOST_ATTEMPTS = 20  # in the tests
 WEB = {"body": PAGE, "content_type": "text/html"}
 KAGGLE = [
     Trouble(
@@ -84,6 +85,41 @@ KAGGLE = [
         "a connection cut without progress", ERROR,
         ("the connection to Kaggle failed", "The 0 bytes received so far are kept"),
         faults(*[Fault(FILES, cut_after=0)] * 10),
+    ),
+    Trouble(
+        "a rest that begins at the start, and is cut again and again", ERROR,
+        ("the connection to Kaggle failed", "The 20000 bytes received so far are kept"),
+        faults(*[Fault(FILES, cut_after=20_000, from_start=True)] * 50),
+        "Only bytes beyond the most that there were count as progress; without any, five attempts "
+        "are made.",
+        requests=5,
+    ),
+    Trouble(
+        "another ETag for every answer, cut again and again", ERROR,
+        ("the connection to Kaggle failed", "The 20000 bytes received so far are kept"),
+        faults(*[Fault(FILES, cut_after=20_000, etag=f'"{n}"') for n in range(50)]), requests=5,
+    ),
+    Trouble(
+        "a cut after every few bytes", ERROR, ("the connection to Kaggle failed",),
+        faults(*[Fault(FILES, cut_after=100)] * 200), "Ends after 100 attempts.",
+        requests=MOST_ATTEMPTS,
+    ),
+    Trouble(
+        "416 for the rest", HANDLED, (),
+        faults(Fault(FILES, cut_after=20_000), Fault(FILES), Fault(FILES, status=416)),
+        "Begins anew.", requests=2,
+    ),
+    Trouble(
+        "a Last-Modified that is no date", HANDLED, (),
+        faults(*[Fault(FILES, modified="yesterday")] * 10), "Ignored.", requests=1,
+    ),
+    Trouble(
+        "one byte at a time", ERROR,
+        ("Kaggle sent less than 10,000 bytes a second", "Run again when Kaggle can be reached"),
+        faults(*[Fault(FILES, pace=0.02)] * 20),
+        "Over a minute that is too slow. After five such attempts the run ends; in any case a day "
+        "after its start.",
+        requests=5,
     ),
     Trouble(
         "a stalled connection", HANDLED, (), faults(Fault(FILES, stall_after=9_000, seconds=30)),
