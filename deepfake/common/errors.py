@@ -1,8 +1,10 @@
 """The error for what the user can fix, and how a program ends on it."""
 
 import atexit
+import contextlib
 import functools
 import gc
+import os
 import sys
 from collections.abc import Callable
 
@@ -31,6 +33,10 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(1)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr, flush=True)
-            sys.exit(130)
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            # Python would wait for threads, one of which may be decoding a large image. All that
+            # had to be put in order was, on the way here.
+            os._exit(130)
 
     return wrapper

@@ -4,52 +4,43 @@ Every stage decodes through `decode`, so training and scoring see the same pixel
 """
 
 import io
-import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from deepfake.data import jpeg, png
+
 # Raster formats only: formats that are programs (EPS) or need other programs are refused.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
+# What Pillow calls a JPEG, and one with several images.
+JPEGS = ("JPEG", "MPO")
+
 # A header may claim any size, so the claim is checked before memory is allocated for pixels.
 MAX_PIXELS = 64_000_000
-# Larger images are decoded one at a time, or threads would multiply the memory that one takes.
+# What a JPEG can hold. Each row and each column has a cost of its own in Pillow.
+MAX_SIDE = 65_500
+# Larger images are in memory one at a time, or threads would multiply the memory that one takes.
 LARGE_PIXELS = 8_000_000
 _one_large = threading.Lock()
+# Pixels that Pillow holds in blocks of this size go back to the system when they are freed. Smaller
+# blocks stay with the thread that had them.
+_BLOCK = 40 << 20
 
-# Tables K.1 and K.2 of ITU-T T.81, which the IJG's library scales by its quality setting.
-_LUMINANCE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
-    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
-_CHROMINANCE = (
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
-    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
-    *([99] * 32),
-)  # fmt: skip
-
-_SUBSAMPLING = {
-    (1, 1): "4:4:4",
-    (2, 1): "4:2:2",
-    (2, 2): "4:2:0",
-    (1, 2): "4:4:0",
-    (4, 1): "4:1:1",
-}
 _EXIF_IFD = 34665
+
+T = TypeVar("T")
 
 # Why bytes are not a usable image.
 REASONS = (
-    "empty file", "not an image", "truncated", "corrupt", "too many pixels",
-    "unsupported pixel type",
+    "empty file", "not an image", "truncated", "corrupt", "too many pixels", "side too long",
+    "too many scans", "unsupported pixel type",
 )  # fmt: skip
 
 
@@ -101,12 +92,42 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises:
         BadImage: the bytes are not a usable image; the reason is one of `REASONS`.
     """
-    image = _open(data)
+    return with_pixels(data, lambda pixels: pixels)
+
+
+def with_pixels(data: bytes, use: Callable[[NDArray[np.uint8]], T]) -> T:
+    """Return `use(decode(data))`; large images are decoded and used one at a time.
+
+    Raises:
+        BadImage: as for `decode`.
+    """
+    return _despite_text(lambda readable: _used(readable, use), data)
+
+
+def memory(data: bytes) -> int:
+    """About how many bytes an image file takes with its pixels, by its header; 0 if it is bad."""
     try:
-        if image.width * image.height <= LARGE_PIXELS:
-            return _pixels(image)
-        with _one_large:
-            return _pixels(image)
+        image = _despite_text(_open, data)
+    except BadImage:
+        return 0
+    return len(data) + 3 * image.width * image.height
+
+
+def _used(data: bytes, use: Callable[[NDArray[np.uint8]], T]) -> T:
+    image = _open(data)
+    pixels = image.width * image.height
+    if image.format in JPEGS and jpeg.too_many_scans(data, pixels):
+        raise BadImage("too many scans")
+    if pixels <= LARGE_PIXELS:
+        return use(_decoded(image))
+    with _one_large:
+        Image.core.set_block_size(_BLOCK)  # type: ignore[attr-defined]
+        return use(_decoded(image))
+
+
+def _decoded(image: Image.Image) -> NDArray[np.uint8]:
+    try:
+        return _pixels(image)
     except BadImage:
         raise
     # The bytes may come from anyone, so whatever a decoder raises, the bytes are at fault.
@@ -147,9 +168,9 @@ def facts(data: bytes) -> Facts:
     Raises:
         BadImage: as for `decode`, as far as the header shows it.
     """
-    image = _open(data)
+    image = _despite_text(_open, data)
     info: dict[Any, Any] = image.info
-    is_jpeg = image.format in ("JPEG", "MPO")
+    is_jpeg = image.format in JPEGS
     # TIFF keeps its EXIF in a directory of its own.
     tiff_tags = getattr(image, "tag_v2", {})
     return Facts(
@@ -158,12 +179,23 @@ def facts(data: bytes) -> Facts:
         width=image.width,
         height=image.height,
         bits_per_pixel=8 * len(data) / (image.width * image.height),
-        jpeg_quality=_jpeg_quality(image) if is_jpeg else None,
-        subsampling=_subsampling(image) if is_jpeg else "none",
+        jpeg_quality=jpeg.quality(image) if is_jpeg else None,
+        subsampling=jpeg.subsampling(image) if is_jpeg else "none",
         progressive=is_jpeg and bool(info.get("progressive")),
         has_exif=bool(info.get("exif")) or _EXIF_IFD in tiff_tags,
         has_icc=bool(info.get("icc_profile")),
     )
+
+
+def _despite_text(use: Callable[[bytes], T], data: bytes) -> T:
+    """`use(data)`; if that fails, of a PNG without its text, a fault in which harms no pixel."""
+    try:
+        return use(data)
+    except BadImage:
+        readable = png.without_text(data)
+        if readable is None:
+            raise
+    return use(readable)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -181,6 +213,8 @@ def _open(data: bytes) -> Image.Image:
         raise BadImage("corrupt")
     if image.width * image.height > MAX_PIXELS:
         raise BadImage("too many pixels")
+    if max(image.size) > MAX_SIDE:
+        raise BadImage("side too long")
     return image
 
 
@@ -200,14 +234,23 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "F":
         raise BadImage("unsupported pixel type")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = _on_white(image)
     try:
         rgb = image if image.mode == "RGB" else image.convert("RGB")
     except ValueError:
         raise BadImage("unsupported pixel type") from None
-    return np.array(rgb, dtype=np.uint8)
+    values = np.asarray(rgb)
+    # What Pillow holds of a large image is freed before NumPy has its own.
+    image.close()
+    rgb.close()
+    return np.array(values, dtype=np.uint8)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, "white")
+    opaque = Image.alpha_composite(white, image if image.mode == "RGBA" else image.convert("RGBA"))
+    image.close()
+    return opaque
 
 
 def _sixteen_bit(image: Image.Image) -> NDArray[np.uint8]:
@@ -216,36 +259,3 @@ def _sixteen_bit(image: Image.Image) -> NDArray[np.uint8]:
     values += 128  # in place, because of the memory that a large image takes
     values //= 257
     return np.repeat(values.astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
-
-
-@cache
-def _scaled_tables() -> NDArray[np.int64]:
-    """The IJG's tables at quality 1 to 100, shape (100, 2, 64): jcparam.c, jpeg_quality_scaling."""
-    quality = np.arange(1, 101)
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)[:, np.newaxis, np.newaxis]
-    base = np.array([_LUMINANCE, _CHROMINANCE])
-    return np.asarray(np.clip((base * scale + 50) // 100, 1, 255), dtype=np.int64)
-
-
-def _jpeg_quality(image: Image.Image) -> int | None:
-    """The IJG quality whose tables are nearest, 1 to 100; exact for files by the IJG's library."""
-    tables = getattr(image, "quantization", {})
-    used = [np.array(tables[key]) for key in sorted(tables)[:2] if len(tables[key]) == 64]
-    if not used:
-        return None
-    distance = sum(np.abs(_scaled_tables()[:, i] - table).sum(1) for i, table in enumerate(used))
-    # Several high qualities may have the same tables (all ones); the highest is chosen.
-    return 100 - int(np.argmin(np.asarray(distance)[::-1]))
-
-
-def _subsampling(image: Image.Image) -> str:
-    """The chroma subsampling, by the sampling factors of the frame header; "none" for grey."""
-    layers = getattr(image, "layer", [])
-    if len(layers) < 3:
-        return "none"
-    try:
-        luma, chroma = layers[0][1:3], layers[1][1:3]
-        ratio = (luma[0] / chroma[0], luma[1] / chroma[1])
-    except (struct.error, IndexError, TypeError, ZeroDivisionError):
-        return "other"
-    return _SUBSAMPLING.get(ratio, "other")

@@ -153,6 +153,8 @@ class ShardWriter:
                 write_statistics=["label", "split"],
             )
         self._writer.write_table(_table(self._group))
+        if self._group_bytes > GROUP_BYTES:
+            pa.default_memory_pool().release_unused()  # it would keep the memory of one large file
         self._shard_bytes += self._group_bytes
         self._group, self._group_bytes = [], 0
 
@@ -251,7 +253,12 @@ def decoded(
     def both(image_file: ImageFile) -> tuple[ImageFile, NDArray[np.uint8]]:
         return image_file, images.decode(image_file.data)
 
-    return ordered(both, image_files, workers, ahead)
+    return ordered(both, image_files, workers, ahead, memory)
+
+
+def memory(image_file: ImageFile) -> int:
+    """About how many bytes an image takes with its pixels."""
+    return images.memory(image_file.data)
 
 
 def _table(image_files: list[ImageFile]) -> pa.Table:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepfake.common.environment import cores
 from deepfake.common.threads import ordered
 from deepfake.data.images import decode, resized
-from deepfake.data.shards import ImageFile
+from deepfake.data.shards import ImageFile, memory
 from deepfake.inference.embed import Extract
 from deepfake.models.symmetries import shown
 
@@ -31,7 +31,7 @@ def extractor(network: "Network", *, image_size: int, views: Sequence[str]) -> E
         square = resized(decode(image_file.data), image_size)
         return network([shown(square, view) for view in views])
 
-    return lambda image_files: ordered(features, image_files, network.threads)
+    return lambda image_files: ordered(features, image_files, network.threads, size=memory)
 
 
 class Network:

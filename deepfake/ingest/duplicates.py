@@ -59,7 +59,9 @@ def identical(source: Source, entries: list[Entry]) -> list[list[Entry]]:
             return entry, None
 
     same: dict[bytes, list[Entry]] = defaultdict(list)
-    hashed = ordered(digest, suspects, THREADS_PER_CORE * cores())
+    hashed = ordered(
+        digest, suspects, THREADS_PER_CORE * cores(), size=lambda entry: source.stated(entry)[0]
+    )
     for entry, key in shown(hashed, len(suspects), "duplicates", "files"):
         if key is not None:
             same[key].append(entry)

@@ -94,14 +94,16 @@ def read_all(source: Source, placed: list[Entry]) -> Iterator[Checked]:
     def read(entry: Entry) -> Checked:
         try:
             data = source.read(entry)
-            hash = perceptual_hash(images.decode(data))
+            hash = images.with_pixels(data, perceptual_hash)
         except (Unreadable, images.BadImage) as error:
             return Checked(entry, Rejected(entry.path, error.reason), _NO_HASH)
         name, split = image_id(entry.path), split_of(entry)
         found = ImageFile(name, entry.label, split, entry.path, data, entry.source)
         return Checked(entry, found, hash)
 
-    return ordered(read, placed, THREADS_PER_CORE * cores())
+    return ordered(
+        read, placed, THREADS_PER_CORE * cores(), size=lambda entry: source.stated(entry)[0]
+    )
 
 
 def write_shards(

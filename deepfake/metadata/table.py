@@ -70,7 +70,8 @@ def write_metadata(path: Path | str, image_files: Iterable[ImageFile]) -> pd.Ser
     counts = Counter(dict.fromkeys(LABEL_NAMES.values(), 0))
     with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         file.write(",".join(COLUMNS) + "\n")
-        for rows in batches(ordered(metadata_row, image_files), _CHUNK):
+        found = ordered(metadata_row, image_files, size=lambda image_file: len(image_file.data))
+        for rows in batches(found, _CHUNK):
             table = pd.DataFrame(rows, columns=list(COLUMNS))
             table["jpeg_quality"] = table["jpeg_quality"].astype("Int64")
             table["bits_per_pixel"] = table["bits_per_pixel"].astype("float64").round(6)

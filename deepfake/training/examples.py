@@ -58,7 +58,7 @@ def train_examples(
         return Example(number, label, 0, augment(pixels, generator))
 
     order = epoch_order(images, seed=seed, epoch=epoch, cached=len(cached_labels))
-    return threads.ordered(load, order)
+    return threads.ordered(load, order, size=_memory)
 
 
 def valid_examples(
@@ -73,7 +73,7 @@ def valid_examples(
 
     groups = shards.row_groups(images, "valid")
     order = (item for group in groups for item in _numbered(group, len(cached_labels)))
-    return (example for loaded in threads.ordered(load, order) for example in loaded)
+    return (example for loaded in threads.ordered(load, order, size=_memory) for example in loaded)
 
 
 def epoch_order(
@@ -110,3 +110,7 @@ def _label_and_pixels(
     if image_file is None:
         return cached_labels[number], None
     return image_file.label, decode(image_file.data)
+
+
+def _memory(item: tuple[int, shards.ImageFile | None]) -> int:
+    return 0 if item[1] is None else shards.memory(item[1])

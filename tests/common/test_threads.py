@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from deepfake.common import threads
 from deepfake.common.threads import ordered
 
 
@@ -45,3 +46,15 @@ def test_ordered_raises_where_the_function_does() -> None:
     assert [next(results), next(results)] == [1.0, 0.5]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_ordered_holds_no_more_bytes_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "BYTES_AHEAD", 100)
+    begun: list[int] = []
+    sizes = [10, 60, 60, 500, 1]
+    results = ordered(begun.append, sizes, workers=1, size=lambda size: size)
+    expected = [[10, 60], [10, 60, 60], [10, 60, 60], [10, 60, 60, 500], [10, 60, 60, 500, 1]]
+    for done, allowed in enumerate(expected, start=1):
+        next(results)
+        assert done <= len(begun) <= len(allowed)
+    assert begun == sizes

@@ -20,11 +20,6 @@ def jpeg(**options: Any) -> bytes:
 
 def claimed(width: int, height: int) -> bytes:
     """A PNG of this size, all black; only as large as its compressed rows."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + checksum
-
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     rows = zlib.compressobj()
     body = b"".join(rows.compress(b"\0" * (1 + (width + 7) // 8)) for _ in range(height))
@@ -39,6 +34,26 @@ def of(color: Any, mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> Image.I
 
 def all_near(color: tuple[int, int, int], tolerance: int = 0) -> Callable[..., bool]:
     return lambda pixels: bool((abs(pixels.astype(int) - color) <= tolerance).all())
+
+
+def chunk(kind: bytes, body: bytes, error: int = 0) -> bytes:
+    """A chunk of a PNG; its checksum is wrong if `error` is not 0."""
+    checksum = struct.pack(">I", zlib.crc32(kind + body) ^ error)
+    return struct.pack(">I", len(body)) + kind + body + checksum
+
+
+def with_chunk(added: bytes, before: bytes) -> bytes:
+    """A red PNG with a chunk more, in front of one of its own."""
+    data = encoded(of(RED), "PNG")
+    at = data.index(before) - 4
+    return data[:at] + added + data[at:]
+
+
+def many_scans() -> bytes:
+    """A JPEG whose last scan is there 200 times."""
+    data = jpeg(progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + 199 * last + data[-2:]
 
 
 def palette() -> bytes:
@@ -78,6 +93,15 @@ def corrupt() -> bytes:
     return bytes(data)
 
 
+BOMB = b"key\0\0" + zlib.compress(bytes(3_000_000))
+BROKEN_TEXT: dict[str, Callable[[], bytes]] = {
+    "a wrong checksum": lambda: with_chunk(chunk(b"tEXt", b"key\0text", error=1), b"IDAT"),
+    "unpacks to too much": lambda: with_chunk(chunk(b"zTXt", BOMB), b"IDAT"),
+    "unpacks to too much, behind the pixels": lambda: with_chunk(chunk(b"zTXt", BOMB), b"IEND"),
+    "bytes that do not unpack": lambda: with_chunk(
+        chunk(b"iTXt", b"key\0\1\0\0\0no zlib", error=1), b"IDAT"
+    ),
+}
 IMAGES = [
     Awkward("zero bytes", REFUSED, "empty file", lambda: b""),
     Awkward("an HTML page", REFUSED, "not an image", lambda: PAGE),
@@ -91,6 +115,12 @@ IMAGES = [
     Awkward(
         "30,000 by 30,000 pixels (a decompression bomb)", REFUSED, "too many pixels",
         lambda: claimed(30_000, 30_000),
+    ),
+    Awkward(
+        "60,000,000 by 1 pixels", REFUSED, "side too long", lambda: claimed(60_000_000, 1),
+    ),
+    Awkward(
+        "a JPEG whose last scan is repeated 200 times", REFUSED, "too many scans", many_scans,
     ),
     Awkward(
         "floating-point pixels", REFUSED, "unsupported pixel type",
@@ -131,6 +161,13 @@ IMAGES = [
     Awkward(
         "grey with alpha", HANDLED, "laid over white",
         lambda: encoded(of((0, 128), "LA"), "PNG"), all_near((127, 127, 127)),
+    ),
+    *(
+        Awkward(
+            f"a PNG with broken text ({what})", HANDLED, "read without its text", make,
+            all_near(RED),
+        )
+        for what, make in BROKEN_TEXT.items()
     ),
     Awkward(
         "turned by EXIF", HANDLED, "turned upright", turned,
