@@ -296,6 +296,10 @@ def test_a_path_is_text_or_a_list_of_texts(value: Any) -> None:
         ([{"name": "test", "path": "x"}], "are named 'test'"),
         ([{"name": "a", "path": "x", "real": ["r"]}], "given together or not at all"),
         ([{"name": "a", "path": "x", "real": ["r"], "fake": ["R"]}], "mean both real and fake"),
+        (
+            [{"name": "a", "path": "x", "real": ["\u017f"], "fake": ["S "]}],
+            "mean both real and fake",
+        ),
     ],
 )
 def test_data_never_trained_on_is_checked(sets: list[Any], told: str) -> None:

@@ -16,13 +16,14 @@ from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL
 from deepfake.common.progress import shown
+from deepfake.common.text import shown as shown_text
 from deepfake.data.shards import ImageFile
 from deepfake.ingest.ingest import read_all
 from deepfake.ingest.near_duplicates import HashesBySplit
 from deepfake.ingest.planning import Plan, check_classes, make_plan, split_of
 from deepfake.metadata.table import CATEGORICAL, FEATURES, FLAGS, NUMERIC, metadata_row
 from deepfake.params import CsvParams, DataParams, FolderParams
-from deepfake.sources import layouts
+from deepfake.sources import layouts, tables
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Offer, Rejected, Unreadable
 from deepfake.sources.folder import FolderSource, open_folder
@@ -157,27 +158,33 @@ def _read(source: FolderSource, found: Inspection, params: DataParams, seed: int
 def _tables(archive: Archive, paths: list[str], folder: FolderParams, max_rows: int) -> list[Table]:
     """The CSVs in an archive that can be read; `paths` are the images in it."""
     names = layouts.ClassNames(folder.real, folder.fake)
-    tables: list[Table] = []
+    found: list[Table] = []
     for file in archive.members:
         if not file.lower().endswith(".csv"):
             continue
         try:
-            lines = [line for _, line in layouts.read_csv(archive.read(file), file, max_rows)]
+            lines = [line for _, line in tables.read_csv(archive.read(file), file, max_rows)]
         except (PipelineError, Unreadable):
             continue
         if lines:
-            tables.append(_table(file, lines[0], [row for row in lines[1:] if row], paths, names))
-    return tables
+            found.append(_table(file, lines[0], [row for row in lines[1:] if row], paths, names))
+    return found
 
 
 def _table(
     file: str, header: list[str], rows: list[list[str]], paths: list[str], names: layouts.ClassNames
 ) -> Table:
+    # A column whose name is there twice, or cannot be typed, is of no use as a parameter.
     columns = {
-        name: [row[i] if i < len(row) else "" for row in rows] for i, name in enumerate(header)
+        name: [row[i] if i < len(row) else "" for row in rows]
+        for i, name in enumerate(header)
+        if header.count(name) == 1 and shown_text(name) == name
     }
+    paths_of = tables.named({cell for values in columns.values() for cell in values}, paths)
     matches = {
-        column: layouts.named(set(values), paths) for column, values in columns.items() if column
+        column: {cell: paths_of[cell] for cell in set(values) if cell in paths_of}
+        for column, values in columns.items()
+        if column
     }
     # Of columns that name equally many images, the one called "path" is preferred.
     best = max(matches, key=lambda column: (len(matches[column]), column == "path"), default=None)
@@ -210,7 +217,7 @@ def _meaning(
     return folder if names.label(value) is None else names.label(value)
 
 
-def _by_tables(folder: FolderParams, tables: list[Table]) -> list[FolderParams]:
+def _by_tables(folder: FolderParams, found: list[Table]) -> list[FolderParams]:
     """Parameters that read the labels from a table, for each column that names both classes."""
     names = layouts.ClassNames(folder.real, folder.fake)
     return [
@@ -224,7 +231,7 @@ def _by_tables(folder: FolderParams, tables: list[Table]) -> list[FolderParams]:
                 )
             }
         )
-        for table in tables
+        for table in found
         if table.path_column is not None
         for column, values in table.labels.items()
         if {names.label(value) for value in values} == {REAL, FAKE}

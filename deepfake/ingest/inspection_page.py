@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
+from deepfake.common.text import shown
 from deepfake.ingest.inspection import Inspection, Table, differences
 from deepfake.ingest.summary import imbalanced
 from deepfake.params import DataParams, FolderParams
@@ -60,7 +61,8 @@ def text(found: Inspection, params: DataParams, warnings: Sequence[str] = ()) ->
 def _layout(found: Inspection) -> str:
     """What tells labels and splits, or the folders there are if nothing does."""
     if found.offer is None or found.folder is None:
-        names = ", ".join(f"{name} ({n:,})" for name, n in found.folders.most_common(2 * LISTED))
+        common = found.folders.most_common(2 * LISTED)
+        names = ", ".join(f"{shown(name)} ({n:,})" for name, n in common)
         return f"not recognised; folders with images below them: {names or 'none'}"
     by = "class folders" if found.folder.csv.file is None else f"the table {found.folder.csv.file}"
     splits = any(entry.split for entry in found.offer.entries)
@@ -80,7 +82,7 @@ def _of_table(table: Table) -> str:
     told = [
         f"`{column}`: "
         + ", ".join(
-            f"{value} = {'?' if label is None else LABEL_NAMES[label]}"
+            f"{shown(value)} = {'?' if label is None else LABEL_NAMES[label]}"
             for value, label in values.items()
         )
         for column, values in table.labels.items()
@@ -103,7 +105,7 @@ def _labels(found: Inspection, folder: FolderParams, offer: Offer) -> Iterable[s
         what = "folder"
     for label in (FAKE, REAL):
         values = [value for value, of in meant.items() if of == label]
-        yield f"{LABEL_NAMES[label]} = {label}: {what} {', '.join(values)}"
+        yield f"{LABEL_NAMES[label]} = {label}: {what} {layouts.first(values, 2 * LISTED)}"
 
 
 def _counts(found: Inspection, offer: Offer) -> Iterable[str]:
@@ -159,7 +161,8 @@ def _duplicates(found: Inspection) -> Iterable[str]:
     counts = Counter(pair["split"] for pair in found.near)
     yield f"near, across splits: {counts['train']:,} in train, {counts['valid']:,} in valid"
     for pair in found.near[:LISTED]:
-        yield f"  {pair['path']} like {pair['like_path']} (distance {pair['distance']})"
+        path, like = shown(pair["path"]), shown(pair["like_path"])
+        yield f"  {path} like {like} (distance {pair['distance']})"
 
 
 def _telling(facts: pd.DataFrame) -> Iterable[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
+from deepfake.common.text import shown
 from deepfake.ingest.duplicates import EXAMPLES
 from deepfake.ingest.planning import Plan
 from deepfake.sources.base import Rejected
@@ -54,7 +55,7 @@ def check_bad(rejected: list[Rejected], checked: int, limit: float) -> None:
         return
     reasons = Counter(item.reason for item in rejected)
     listed = "; ".join(f"{reason}: {number}" for reason, number in sorted(reasons.items()))
-    first = "\n  ".join(f"{item.path}: {item.reason}" for item in rejected[:EXAMPLES])
+    first = "\n  ".join(f"{shown(item.path)}: {item.reason}" for item in rejected[:EXAMPLES])
     raise PipelineError(
         f"{len(rejected)} of {checked} images cannot be used, a fraction of "
         f"{len(rejected) / checked:.4g}; data.max_bad_fraction allows {limit:g}. "

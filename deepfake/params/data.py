@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from deepfake.common.text import folded
 from deepfake.params.base import Count, Fraction, Positive, Section, described
 
 
@@ -61,7 +62,7 @@ def _named_apart(path: str | list[str]) -> str | list[str]:
 
 
 def _told_apart(real: list[str], fake: list[str]) -> None:
-    both = {name.lower() for name in real} & {name.lower() for name in fake}
+    both = {folded(name) for name in real} & {folded(name) for name in fake}
     if both:
         raise ValueError(f"names that mean both real and fake: {sorted(both)}")
 

@@ -6,17 +6,17 @@ that other programs read. A zip's own figures are not trusted: `ArchiveParams` l
 it may list and how large they may be when unpacked.
 """
 
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from deepfake.common.environment import repository
 from deepfake.common.errors import PipelineError
+from deepfake.common.text import printable
 from deepfake.params import ArchiveParams
+from deepfake.sources import directory
 from deepfake.sources.base import Rejected, Unreadable
-from deepfake.sources.members import Member, Members, canonical, is_junk, is_safe, printable
+from deepfake.sources.members import Member, Members, is_safe
 from deepfake.sources.zips import TooManyFiles, Zip
 
 # No photograph of a face is larger; larger files are not read into memory.
@@ -50,7 +50,7 @@ class Archive:
         self.rejected: list[Rejected] = []
         self._zip: Zip | None = None
         if self.path.is_dir():
-            found = _directory_members(self.path)
+            found = directory.listed(self.path)
         elif self.path.is_file():
             self._zip = Zip(self.path, limits.max_files)
             found = self._zip.members(limits.max_ratio)
@@ -91,20 +91,23 @@ class Archive:
         member = self.members[path]
         if member.size > MAX_FILE_BYTES:
             raise Unreadable("file too large")
-        try:
-            if self._zip is not None:
-                data = self._zip.read(member)
-            else:
-                with open(self.path / member.name, "rb") as file:
-                    data = file.read(MAX_FILE_BYTES + 1)
-        except OSError:
-            raise Unreadable("cannot be read from disk") from None
-        except Exception as error:
-            # Of zipfile or the decompressor: the bytes are not what the zip's list promises.
-            raise Unreadable(DAMAGED) from error
+        if self._zip is None:
+            data = directory.read(self.path, member.name, MAX_FILE_BYTES + 1)
+        else:
+            data = self._unpacked(self._zip, member)
         if len(data) > MAX_FILE_BYTES:
             raise Unreadable("file too large")
         return data
+
+    @staticmethod
+    def _unpacked(zip: Zip, member: Member) -> bytes:
+        try:
+            return zip.read(member)
+        except OSError:
+            raise Unreadable(directory.UNREADABLE) from None
+        except Exception as error:
+            # Of zipfile or the decompressor: the bytes are not what the zip's list promises.
+            raise Unreadable(DAMAGED) from error
 
     def _check_total(self) -> None:
         if not self.is_zip:
@@ -139,28 +142,3 @@ def _from_the_root(path: Path) -> Path:
     """`path` relative to the repository, if it is in there."""
     root = repository()
     return path.relative_to(root) if path.is_relative_to(root) else path
-
-
-def _directory_members(root: Path) -> Iterator[tuple[str, Member | str]]:
-    """List a directory; links are followed (DVC may link files to its cache), each folder once."""
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        for file in sorted(files):
-            name = os.path.relpath(os.path.join(folder, file), root).replace(os.sep, "/")
-            if is_junk(name):
-                continue
-            try:
-                status = os.stat(os.path.join(folder, file))
-            except OSError:
-                yield name, "cannot be read from disk"
-                continue
-            if stat.S_ISREG(status.st_mode):
-                yield name, Member(canonical(name), status.st_size, None, name)
-            else:
-                yield name, "link or special file"

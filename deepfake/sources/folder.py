@@ -9,9 +9,10 @@ from deepfake.common.errors import PipelineError
 from deepfake.common.files import sha256_file
 from deepfake.data import images
 from deepfake.params import ArchiveParams, CsvParams, FolderParams, source_name
-from deepfake.sources import layouts
+from deepfake.sources import layouts, tables
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Entry, Offer, Rejected, Unreadable
+from deepfake.sources.directory import UNREADABLE
 
 
 class FolderSource:
@@ -77,7 +78,12 @@ class FolderSource:
     def offer(self) -> Offer:
         inside = [path for path in self._archive.members if self._is_below(path)]
         paths = [path for path in inside if layouts.is_image(path)]
-        rejected = [item for item in self._archive.rejected if layouts.is_image(item.path)]
+        # What cannot even be looked at may be a folder of images.
+        rejected = [
+            item
+            for item in self._archive.rejected
+            if layouts.is_image(item.path) or item.reason == UNREADABLE
+        ]
         if not paths:
             raise PipelineError(self._no_images(rejected))
         self._warnings = []
@@ -123,9 +129,9 @@ class FolderSource:
     ) -> dict[str, layouts.Place]:
         where = f"{self._shown}: {file}"
         if file not in self._archive.members:
-            tables = [path for path in self._archive.members if path.lower().endswith(".csv")]
+            there = [path for path in self._archive.members if path.lower().endswith(".csv")]
             raise PipelineError(
-                f"{where} is not there; tables found: {', '.join(tables[:5]) or 'none'}. "
+                f"{where} is not there; tables found: {layouts.first(there) or 'none'}. "
                 "data.folder.csv.file is a path inside the folder."
             )
         try:
@@ -133,10 +139,10 @@ class FolderSource:
         except Unreadable as error:
             raise PipelineError(f"{where} cannot be read: {error.reason}") from None
         columns = table.path_column, table.label_column, table.split_column
-        rows = layouts.read_table(data, *columns, where, self._max_rows)
-        found = layouts.match_table(rows, folders, self._names, where)
-        layouts.contradictions(found, folders, where)
-        self._warnings += layouts.oddities(rows, found, folders, where)
+        rows = tables.read_table(data, *columns, where, self._max_rows)
+        found = tables.match_table(rows, folders, self._names, where)
+        tables.contradictions(found, folders, where)
+        self._warnings += tables.oddities(rows, found, folders, where)
         if table.split_column is None:
             return {
                 path: layouts.Place(folders[path].split, spot.label) for path, spot in found.items()

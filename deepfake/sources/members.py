@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from deepfake.common.text import printable
+
 _JUNK_FOLDERS = {"__macosx"}
 _JUNK_FILES = {"thumbs.db", "desktop.ini"}
 # The numbers of a member and their array types: 64, 32, 16 and 8 bits.
@@ -129,11 +131,3 @@ def canonical(name: str) -> str:
     """`name` without empty parts and `.`, in Unicode NFC."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return unicodedata.normalize("NFC", "/".join(parts))
-
-
-def printable(name: str) -> str:
-    """Escape the characters of `name` that a terminal or a UTF-8 file should not receive."""
-    return "".join(
-        character if unicodedata.category(character) not in ("Cc", "Cs") else ascii(character)[1:-1]
-        for character in name
-    )

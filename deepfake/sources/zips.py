@@ -1,6 +1,9 @@
 """Zip files: list them within bounds and read a member, by the standard `zipfile`."""
 
+import contextlib
 import io
+import os
+import re
 import stat
 import struct
 import zipfile
@@ -18,6 +21,13 @@ DIRECTORY_BYTES_A_FILE = 400
 _ENTRIES_A_FILE = 2
 # A list of this size is read no matter how few files are allowed.
 _SMALL_LIST = 1 << 20
+# The end record: its mark, the number of files in all, the length of the comment behind it. A zip
+# of many files has an end record of 64 bits before it, and a locator of that one.
+_END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
+_END_RECORD, _END_64_RECORD = struct.Struct("<10xH8xH"), struct.Struct("<32xQ16x")
+_END_64_LOCATOR = 20
+_SEE_64 = 0xFFFF
+_LONGEST_END = _END_64_RECORD.size + _END_64_LOCATOR + _END_RECORD.size + 0xFFFF
 _ENTRY = b"PK\x01\x02"  # starts each entry of the list
 # Python unpacks bzip2 and LZMA without a bound: a few bytes can fill the memory.
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -50,27 +60,65 @@ class TooManyFiles(PipelineError):
 
 
 class _File(io.BufferedReader):
-    """A zip file that refuses to read a list of too many files.
+    """A zip file that refuses to read a list of too many files, and reads its comment as zeros.
 
     `zipfile` reads the list in one piece and makes an object for each entry. A bound on what a zip
-    can make it allocate must therefore be part of reading.
+    can make it allocate must therefore be part of reading. And it takes the last end record that it
+    sees for the end, even one in the comment.
+
+    Attributes:
+        comment: where the comment begins.
+        is_listed: to be set once the list has been read; from then on all is read as it is.
     """
 
     def __init__(self, path: Path, max_files: int) -> None:
         super().__init__(io.FileIO(path))
         self._path = path
         self._max_files = max_files
-        self.is_listed = False  # set once the list has been read: from then on nothing is refused
+        self.comment = os.fstat(self.fileno()).st_size
+        self.is_listed = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if self.is_listed or size is None or size <= _SMALL_LIST:
+        if self.is_listed:
             return super().read(size)
+        if size is None or size <= _SMALL_LIST:
+            data = super().read(size)
+            beyond = min(len(data), max(0, self.tell() - self.comment))
+            return data[: len(data) - beyond] + bytes(beyond)
         if size > self._max_files * DIRECTORY_BYTES_A_FILE:
             raise TooManyFiles(self._path, self._max_files)
         data = super().read(size)
         if data.count(_ENTRY) > self._max_files * _ENTRIES_A_FILE:
             raise TooManyFiles(self._path, self._max_files)
         return data
+
+
+def _end(file: io.BufferedReader) -> tuple[int, int | None]:
+    """Find the end record of a zip.
+
+    Returns:
+        The position after it, where the comment begins; and the number of files that it states.
+
+    Raises:
+        BadZipFile: two records end where the file ends, each with a comment of its own.
+    """
+    size = file.seek(0, io.SEEK_END)
+    start = file.seek(max(0, size - _LONGEST_END))
+    tail = file.read()
+    found = [match.start() for match in re.finditer(re.escape(_END), tail)]
+    found = [at for at in found if at + _END_RECORD.size <= len(tail)]
+    records = [(at, *_END_RECORD.unpack_from(tail, at)) for at in found]
+    whole = [record for record in records if record[0] + _END_RECORD.size + record[-1] == len(tail)]
+    if len(whole) > 1:
+        raise zipfile.BadZipFile("its end can be read in two ways")
+    if not records:
+        return size, None
+    # Where bytes were added behind the end, no record ends with the file.
+    at, files, _ = (whole or records[-1:])[0]
+    before = at - _END_64_LOCATOR - _END_64_RECORD.size
+    if before >= 0 and tail.startswith(_END_64, before):
+        (files,) = _END_64_RECORD.unpack_from(tail, before)
+    return start + at + _END_RECORD.size, files
 
 
 class Zip:
@@ -81,22 +129,20 @@ class Zip:
         max_files: how many files it may list.
 
     Raises:
-        NotAZip: it has no list of files, or a damaged one.
+        NotAZip: it has no list of files, a damaged one, or one of another length than it states.
         TooManyFiles: its list is longer than `max_files` files need.
     """
 
     def __init__(self, path: Path, max_files: int) -> None:
-        self._file = _File(path, max_files)
-        try:
-            self._zip = zipfile.ZipFile(self._file)
-            if any(item.header_offset < 0 for item in self._zip.filelist):
-                raise zipfile.BadZipFile("its list places files before its start")
-        except PipelineError:
-            self._file.close()
-            raise
-        except _DAMAGED as error:
-            self._file.close()
-            raise NotAZip(path, str(error)) from None
+        with contextlib.ExitStack() as opened:
+            try:
+                self._file = opened.enter_context(_File(path, max_files))
+                self._file.comment, stated = _end(self._file)
+                self._zip = zipfile.ZipFile(self._file)
+                _check_list(self._zip.filelist, stated)
+            except _DAMAGED as error:
+                raise NotAZip(path, str(error)) from None
+            opened.pop_all()
         self._file.is_listed = True
 
     def close(self) -> None:
@@ -135,6 +181,16 @@ class Zip:
         if len(data) != member.size:
             raise zipfile.BadZipFile("shorter than its list says")
         return data
+
+
+def _check_list(items: list[zipfile.ZipInfo], stated: int | None) -> None:
+    """Raise BadZipFile if the list cannot be that of the zip; `stated` is its length by the end."""
+    listed = len(items)
+    # Old programs state it modulo 65,536.
+    if stated is not None and stated != _SEE_64 and (listed - stated) % (1 << 16):
+        raise zipfile.BadZipFile(f"its end states {stated:,} files, and its list has {listed:,}")
+    if any(item.header_offset < 0 for item in items):
+        raise zipfile.BadZipFile("its list places files before its start")
 
 
 def _refusal(item: zipfile.ZipInfo, max_ratio: float) -> str | None:

@@ -12,13 +12,13 @@ import pytest
 from deepfake.common.errors import PipelineError
 from deepfake.data import images, shards
 from deepfake.params import DataParams, KaggleParams
-from deepfake.sources import kaggle_client, kaggle_retry
+from deepfake.sources import kaggle_retry, kaggle_transfer
 from tests.support import kaggle_server
 from tests.support.faults.archives import ARCHIVES
 from tests.support.faults.cases import ERROR, HANDLED, REFUSED, WARNING, Awkward, Case, Trouble
 from tests.support.faults.data_sets import DATA_SETS
 from tests.support.faults.images import IMAGES
-from tests.support.faults.kaggle import KAGGLE, KEY
+from tests.support.faults.kaggle import KAGGLE, KEY, MOST_ATTEMPTS
 from tests.support.faults.page import PAGE_OF_FAULTS, documented
 from tests.support.making import content, packed, run, settings, split_files, write, zip_bytes
 
@@ -95,6 +95,7 @@ def test_images(case: Awkward, tmp_path: Path, images_before: Path) -> None:
     # What training and scoring see of the shards, and what anyone sees who uses `images.decode`.
     ((_, pixels),) = shards.decoded([stored])
     assert case.right(pixels)
+    assert images.facts(data).width == pixels.shape[1] or "turned" in case.name
     assert np.array_equal(pixels, images.decode(data))
 
 
@@ -113,8 +114,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(KaggleApi, "config", str(home / "kaggle.json"))
     monkeypatch.setattr(kaggle_retry, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(kaggle_client, "PATIENCE", 0.5)
-    monkeypatch.setattr(kaggle_client, "CHUNK", 1000)
+    monkeypatch.setattr(kaggle_retry, "MOST_ATTEMPTS", MOST_ATTEMPTS)
+    monkeypatch.setattr(kaggle_transfer, "PATIENCE", 0.5)
+    monkeypatch.setattr(kaggle_transfer, "CHUNK", 1000)
     monkeypatch.setenv("KAGGLE_API_TOKEN", kaggle_server.TOKEN)
     archives = {(*KEY[:2], 1): zip_bytes(split_files(2)), KEY: zip_bytes(split_files())}
     with kaggle_server.KaggleServer(archives) as running:

@@ -111,6 +111,26 @@ def test_what_a_tables_numbers_mean_is_told_by_the_folders(tmp_path: Path) -> No
     assert found["table"] == ["t.csv: 24 rows, images by `path`; `label`: 0 = fake, 1 = real"]
 
 
+def test_nothing_is_printed_that_a_terminal_would_obey(tmp_path: Path) -> None:
+    labels = "\x1b[2Jno", "yes"
+    rows = [f"train/{n}.png,{labels[n % 2]},x" for n in range(8)]
+    files = {f"train/{n}.png": image_file(n) for n in range(8)}
+    files["t.csv"] = "\n".join(["path,label,\x1b]0;title", *rows]).encode()
+    files["evil\u202e/more.png"] = image_file(9)
+    params = settings()
+    found = inspection.inspect(str(write(tmp_path / "d", files)), params, 1)
+    text = inspection_page.text(found, params)
+    assert "`label`: \\x1b[2Jno = ?, yes = ?" in text
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_columns_that_are_there_twice_are_no_labels(tmp_path: Path) -> None:
+    rows = [f"{n}.png,{('real', 'fake')[n % 2]},{n}" for n in range(24)]
+    files = {f"{n}.png": image_file(n) for n in range(24)}
+    files["t.csv"] = "\n".join(["path,label,label", *rows]).encode()
+    assert page(write(tmp_path / "d", files))["table"] == ["t.csv: 24 rows, images by `path`"]
+
+
 def test_what_is_not_recognised_is_described(tmp_path: Path) -> None:
     files = {f"train/{('natural', 'synth')[n % 2]}/{n}.png": image_file(n) for n in range(6)}
     found = page(write(tmp_path / "source", {**files, "t.csv": b"a,b\nx,y\n"}))

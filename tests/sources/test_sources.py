@@ -15,7 +15,7 @@ from PIL import Image
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL
 from deepfake.params import DataParams, FolderParams, SampleParams
-from deepfake.sources import layouts, open_source
+from deepfake.sources import layouts, open_source, tables
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Entry, Unreadable
 from deepfake.sources.folder import FolderSource, open_folder
@@ -124,9 +124,10 @@ def test_relative_paths_start_at_the_users_repository(
 
 
 def test_links_to_files_and_loops_of_directories(tmp_path: Path) -> None:
-    directory(tmp_path / "cache", ["ab/cdef"])
+    cached = f"cache/files/md5/ab/{'c0ffee' * 5}"
+    directory(tmp_path, [cached])
     root = directory(tmp_path / "data", ["real/1.jpg", "fake/1.jpg"])
-    (root / "fake" / "2.jpg").symlink_to(tmp_path / "cache" / "ab" / "cdef")
+    (root / "fake" / "2.jpg").symlink_to(tmp_path / cached)
     (root / "real" / "again").symlink_to(root)
     assert sorted(offered(folder_params(root))) == ["fake/1.jpg", "fake/2.jpg", "real/1.jpg"]
 
@@ -321,8 +322,8 @@ IMAGES = ["a/test/x1.jpg", "a/train/x2.jpg", "a/train/sub/X3.PNG", "b/x4.tar.jpg
     ],
 )
 def test_rows_name_images_in_several_ways(name: str, path: str) -> None:
-    row = layouts.Row(2, name, "AI", "Validation")
-    assert layouts.match_table([row], IMAGES, NAMES, "t.csv") == {path: Place("valid", FAKE)}
+    row = tables.Row(2, name, "AI", "Validation")
+    assert tables.match_table([row], IMAGES, NAMES, "t.csv") == {path: Place("valid", FAKE)}
 
 
 @pytest.mark.parametrize(
@@ -337,22 +338,22 @@ def test_rows_name_images_in_several_ways(name: str, path: str) -> None:
 )
 def test_rows_that_cannot_be_used(cells: tuple[str, str, str | None], message: str) -> None:
     with pytest.raises(PipelineError, match=message):
-        layouts.match_table([layouts.Row(2, *cells)], IMAGES, NAMES, "t.csv")
+        tables.match_table([tables.Row(2, *cells)], IMAGES, NAMES, "t.csv")
 
 
 def test_a_whole_path_comes_before_the_end_of_another() -> None:
-    rows = [layouts.Row(2, "1.jpg", "real", None)]
-    found = layouts.match_table(rows, ["1.jpg", "b/1.jpg"], NAMES, "t.csv")
+    rows = [tables.Row(2, "1.jpg", "real", None)]
+    found = tables.match_table(rows, ["1.jpg", "b/1.jpg"], NAMES, "t.csv")
     assert found == {"1.jpg": Place(None, REAL)}
 
 
 def test_a_row_that_names_two_images_or_contradicts_another() -> None:
     paths = ["a/1.jpg", "b/1.jpg"]
     with pytest.raises(PipelineError, match=r"names a/1\.jpg, b/1\.jpg"):
-        layouts.match_table([layouts.Row(2, "1.jpg", "real", None)], paths, NAMES, "t.csv")
-    rows = [layouts.Row(2, "a/1.jpg", "real", None), layouts.Row(3, "a/1", "fake", None)]
+        tables.match_table([tables.Row(2, "1.jpg", "real", None)], paths, NAMES, "t.csv")
+    rows = [tables.Row(2, "a/1.jpg", "real", None), tables.Row(3, "a/1", "fake", None)]
     with pytest.raises(PipelineError, match=r"line 3: 'a/1' contradicts an earlier row"):
-        layouts.match_table(rows, paths, NAMES, "t.csv")
+        tables.match_table(rows, paths, NAMES, "t.csv")
 
 
 def test_a_table_labels_and_splits(tmp_path: Path) -> None:

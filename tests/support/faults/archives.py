@@ -1,5 +1,6 @@
 """What can be wrong with a zip or a folder as a container of files."""
 
+import os
 import stat
 import struct
 import zipfile
@@ -89,6 +90,58 @@ def cut_zip(place: Path) -> Path:
     return path
 
 
+def with_comment(comment: bytes) -> Callable[[Path], Path]:
+    def make(place: Path) -> Path:
+        path = archive({})(place)
+        with zipfile.ZipFile(path, "a") as file:
+            file.comment = comment
+        return path
+
+    return make
+
+
+def counted(place: Path) -> Path:
+    """A zip whose end record states one file."""
+    path = archive({})(place)
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    data[end + 8 : end + 12] = struct.pack("<HH", 1, 1)
+    path.write_bytes(data)
+    return path
+
+
+def linked(name: str, target: str) -> Callable[[Path], Path]:
+    """A folder with one file more, a link to a place next to the folder, or anywhere."""
+
+    def make(place: Path) -> Path:
+        write(place, {"other/a.png": image_file(95), "other/face.png": image_file(96)})
+        os.mkfifo(place / "pipe")
+        path = write(place / "data", split_files())
+        (path / name).symlink_to(place / target)
+        return path
+
+    return make
+
+
+def pipe(place: Path) -> Path:
+    path = write(place, split_files())
+    os.mkfifo(path / "train/real/x.png")
+    return path
+
+
+def not_listed(place: Path) -> Path:
+    """Folders in folders, until the path to the last is longer than the system reads."""
+    path = write(place, split_files())
+    at = os.open(path / "train/real", os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=at)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    return path
+
+
 def page(place: Path) -> Path:
     (place / "data.zip").write_bytes(PAGE)
     return place / "data.zip"
@@ -102,6 +155,14 @@ ARCHIVES = [
     Case(
         "control characters in a name", REFUSED, ("unsafe name",),
         archive({"train/real/a\n\x1b[2J.png": image_file(90)}),
+    ),
+    Case(
+        "a name that is written from right to left (U+202E)", REFUSED, ("unsafe name",),
+        archive({"train/real/\u202egpj.png": image_file(90)}),
+    ),
+    Case(
+        "a name with a line separator (U+2028)", REFUSED, ("unsafe name",),
+        archive({"train/real/a\u2028b.png": image_file(90)}), "Shown as `a\\u2028b.png`.",
     ),
     Case(
         "a symbolic link", REFUSED, ("link or special file",),
@@ -146,6 +207,19 @@ ARCHIVES = [
         cut_zip,
     ),
     Case(
+        "an end that counts 1 of 24 files", ERROR,
+        ("is not a zip that can be read", "its end states 1 files, and its list has 24"), counted,
+    ),
+    Case(
+        "a comment that holds the mark of an end (`PK\\5\\6`)", HANDLED, (),
+        with_comment(b"PK\x05\x06 and more than the length of an end record"), "Read.",
+    ),
+    Case(
+        "a comment that is a whole end", ERROR,
+        ("is not a zip that can be read", "its end can be read in two ways"),
+        with_comment(b"PK\x05\x06" + bytes(18)),
+    ),
+    Case(
         "an HTML page instead of a zip", ERROR,
         ("is not a zip that can be read", f"It has {len(PAGE)} bytes"), page,
     ),
@@ -173,6 +247,33 @@ ARCHIVES = [
     Case(
         "upper and lower case", HANDLED, (),
         folder({k.upper(): data for k, data in split_files().items()}), "Case does not matter.",
+    ),
+    Case(
+        "a folder in it that cannot be listed", ERROR,
+        ("the folder train/real/ddd", "cannot be listed: File name too long"), not_listed,
+    ),
+    Case("a pipe in a folder", REFUSED, ("link or special file",), pipe),
+    Case(
+        "a link to a pipe", REFUSED, ("link or special file",),
+        linked("train/real/x.png", "pipe"),
+    ),
+    Case(
+        "a link to what never ends", REFUSED, ("link or special file",),
+        linked("train/real/x.png", "/dev/zero"),
+    ),
+    Case(
+        "a link to a file outside the folder", REFUSED, ("link out of the folder",),
+        linked("train/real/x.png", "other/face.png"),
+        "Links inside the folder, and to files of a DVC cache, are followed.",
+    ),
+    Case(
+        "a link to a folder outside", ERROR,
+        ("the folder train/real/more is a link out of it", "name it in data.folder.path"),
+        linked("train/real/more", "other"),
+    ),
+    Case(
+        "a link that leads nowhere", REFUSED, ("cannot be read from disk",),
+        linked("train/real/more", "nowhere"), "It may have been a folder of images.",
     ),
     Case(
         "a zip inside", HANDLED, (), archive({"train/real/more.zip": zip_bytes(split_files())}),

@@ -130,6 +130,28 @@ DATA_SETS = [
         folder(table(header="name,label")), parameters=BY_TABLE,
     ),
     Case(
+        "a column twice", ERROR, ("has more than one column label", "Rename all but one"),
+        folder(table(header="path,label,label")), parameters=BY_TABLE,
+    ),
+    Case(
+        "control characters in the names of columns", ERROR,
+        ("its columns are: \\x1b[2Jname, label",), folder(table(header="\x1b[2Jname,label")),
+        "Nothing of a data set is printed that a terminal would obey.", BY_TABLE,
+    ),
+    Case(
+        "control characters in a cell", ERROR, ("'train/\\x1b]0;x.png' names an image",),
+        folder(table("train/\x1b]0;x.png,real")), parameters=BY_TABLE,
+    ),
+    Case(
+        "200,000 columns", ERROR, ("has 200,000 columns in line 1; at most 1,000 are read",),
+        folder(table(header=",".join(f"c{n}" for n in range(200_000)))), parameters=BY_TABLE,
+    ),
+    Case(
+        "a cell of 200,000 characters", ERROR,
+        ("cannot be read as a CSV", "field larger than field limit (131072)"),
+        folder(table(f"{'x' * 200_000},real")), parameters=BY_TABLE,
+    ),
+    Case(
         "a table that is not there", ERROR, ("u.csv is not there; tables found: t.csv",),
         folder(table()), parameters={"file": "u.csv"},
     ),

@@ -7,6 +7,7 @@ from tests.support.faults.cases import REFUSED, Attack, Awkward, Case, Trouble
 from tests.support.faults.data_sets import DATA_SETS
 from tests.support.faults.images import IMAGES
 from tests.support.faults.kaggle import KAGGLE
+from tests.support.faults.reading import READING
 from tests.support.faults.tracking import TRACKING
 
 PAGE_OF_FAULTS = Path(__file__).resolve().parents[3] / "docs" / "faults.md"
@@ -16,6 +17,7 @@ SECTIONS = {
     "Archives": ARCHIVES,
     "Image files": IMAGES,
     "Data sets": DATA_SETS,
+    "Reading": READING,
     "Tracking": TRACKING,
 }
 
