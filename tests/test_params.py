@@ -3,15 +3,19 @@
 import copy
 import math
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import parse_yaml as dvc_parse_yaml
 
 from deepfake import params
 from deepfake.common.errors import PipelineError
+from deepfake.common.yaml12 import parse_yaml
+from tests.support.faults.cases import Attack
+from tests.support.faults.parameters import PARAMETERS
 
 SHIPPED = Path(__file__).resolve().parent.parent / "params.yaml"
 TEXT = SHIPPED.read_text(encoding="utf-8")
@@ -105,8 +109,27 @@ def test_a_quoted_number_stays_text(tmp_path: Path) -> None:
         params.load(path)
 
 
-def test_the_reader_leaves_yaml_as_it_is_for_others() -> None:
-    assert yaml.safe_load("1e-5") == "1e-5"
+@pytest.mark.parametrize(
+    "text", ["010", "1:30", "0o17", "1e-5", "yes", "1_000", ".5", "2026-11-21"]
+)
+def test_yaml_is_read_as_dvc_reads_it(text: str) -> None:
+    assert parse_yaml(text) == dvc_parse_yaml(text, "params.yaml")
+
+
+def test_no_file_of_the_project_is_near_the_limits() -> None:
+    lock = (SHIPPED.parent / "dvc.lock").read_text(encoding="utf-8")
+    doubled = lock + lock.replace("stages:", "more:").replace("schema:", "again:")
+    assert len(parse_yaml(doubled)) == 4
+
+
+@pytest.mark.parametrize("case", PARAMETERS, ids=[case.name for case in PARAMETERS])
+def test_faults(case: Attack, tmp_path: Path) -> None:
+    started = time.monotonic()
+    told = case.provoke(tmp_path)
+    assert time.monotonic() - started < 30
+    for part in case.says:
+        assert part in told
+        told = told[told.index(part) + len(part) :]
 
 
 @pytest.mark.parametrize("section", ["", "data.folder.csv.", "train.fine_tune.augment."])
@@ -321,13 +344,13 @@ def test_something_else_than_a_mapping_is_refused(top: Any) -> None:
 def test_a_file_that_is_no_yaml_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
-    with pytest.raises(PipelineError, match=r"cannot read the parameters in .*params\.yaml"):
+    with pytest.raises(PipelineError, match=r"cannot read .*params\.yaml"):
         params.load(path)
 
 
 def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(PipelineError, match=re.escape(f"the parameters in {path}")):
+        with pytest.raises(PipelineError, match=re.escape(f"cannot read {path}")):
             params.load(path)
 
 

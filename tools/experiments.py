@@ -9,10 +9,9 @@ import json
 import time
 from typing import Any
 
-import yaml
-
 from deepfake import params
 from deepfake.common.errors import PipelineError
+from deepfake.common.yaml12 import parse_yaml
 from tools import sync
 from tools.shell import dvc, git
 from tools.sweep_file import Overrides
@@ -114,8 +113,8 @@ def effective(settings: params.Params) -> dict[str, Any]:
 def _stored(revision: str) -> params.Params | None:
     """The parameters of an experiment; None if they do not fit today's schema."""
     try:
-        return params.validate(params.parse_yaml(git("show", f"{revision}:params.yaml")))
-    except (PipelineError, ValueError, yaml.YAMLError):
+        return params.validate(parse_yaml(git("show", f"{revision}:params.yaml")))
+    except (PipelineError, ValueError):
         return None
 
 

@@ -104,7 +104,9 @@ def allowed(schema: Mapping[str, Any], plural: str = "") -> str:
     match schema["type"]:
         case "array":
             items = allowed(schema["items"], plural="s")
-            return f"list of {items}" + ("; at least one" if schema.get("minItems") else "")
+            least = ["at least one"] if schema.get("minItems") else []
+            most = [f"at most {schema['maxItems']:,}"] if "maxItems" in schema else []
+            return "; ".join([f"list of {items}", *filter(None, [", ".join([*least, *most])])])
         case "object":
             key = schema["propertyNames"]["const"]
             return f"`{{{key}: x}}` with x a {allowed(schema['additionalProperties'])}"

@@ -7,11 +7,10 @@ import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from deepfake import params
 from deepfake.common.errors import PipelineError
+from deepfake.common.files import read_yaml
 from deepfake.evaluation.metrics import METRICS
 from deepfake.params import Section
 
@@ -164,8 +163,8 @@ def read(path: Path) -> Sweep:
 
 def _parsed(path: Path) -> Sweep:
     try:
-        return Sweep.model_validate(params.parse_yaml(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError, ValidationError) as error:
+        return Sweep.model_validate(read_yaml(path))
+    except (PipelineError, ValidationError) as error:
         raise PipelineError(f"{path} is not a sweep: {error}") from None
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import socket
 import sys
 import time
@@ -39,7 +38,6 @@ def main() -> None:
         settings = params.load().tracking
         allow(settings.deadline_seconds)
         rows = store.experiments(settings.experiment)["model"]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl+C does
     with suppress(KeyboardInterrupt), _server(port) as server:
         _wait(server, port)
         print(f"MLflow shows the runs at\n\n  http://localhost:{port}/{page.rows_address(rows)}\n")

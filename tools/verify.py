@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deepfake import params
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import read_yaml, sha256_file
+from deepfake.common.yaml12 import parse_yaml
 from tools.shell import git
 
 METRICS = ("metrics/baseline.json", "metrics/image.json", "metrics/comparison.json")
@@ -100,16 +99,20 @@ def change(path: Path, changes: list[str]) -> None:
     Raises:
         PipelineError: an item is not `key=value`, or the file has no such key.
     """
-    values = params.parse_yaml(path.read_text(encoding="utf-8"))
+    values = read_yaml(path)
     for item in changes:
         key, equals, text = item.partition("=")
-        value = params.parse_yaml(text)
+        try:
+            value = parse_yaml(text)
+        except ValueError as error:
+            raise PipelineError(f"-S {item}: {error}") from None
         if key in ("data.folder.path", "evaluate.external"):
             value = _from_here(value)
         if not equals or not assign(values, key, value):
             raise PipelineError(f"-S {item}: expected KEY=VALUE with a key of params.yaml")
     if changes:
-        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        # Every JSON document is YAML 1.2 of the same values.
+        path.write_text(json.dumps(values, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _from_here(value: Any) -> Any:

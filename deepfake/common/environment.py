@@ -35,8 +35,20 @@ def repository() -> Path:
 
 
 def anchored(path: Path | str) -> Path:
-    """`path` if it is absolute; else `path` from the repository's root, wherever a stage runs."""
-    return repository() / Path(path).expanduser()
+    """`path` if it is absolute; else `path` from the repository's root, wherever a stage runs.
+
+    Raises:
+        PipelineError: it begins with the name of no user (`~name`), or holds a null character.
+    """
+    if "\0" in str(path):
+        raise PipelineError(f"the path {str(path)!r} holds a null character")
+    try:
+        return repository() / Path(path).expanduser()
+    except RuntimeError:
+        raise PipelineError(
+            f"{path}: no user of this machine has that name; write the path from / or from the "
+            "repository's root, or put ./ before a folder whose name begins with ~"
+        ) from None
 
 
 def require_versions(wanted: Mapping[str, str]) -> None:

@@ -1,4 +1,7 @@
-"""Write files: an incomplete file never looks complete, and equal content gives equal bytes."""
+"""Write files: an incomplete file never looks complete, and equal content gives equal bytes.
+
+And read them: a damaged one is named, with what brings it back.
+"""
 
 import hashlib
 import json
@@ -9,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
+from deepfake.common.errors import PipelineError, no_room
+from deepfake.common.yaml12 import MOST_BYTES, parse_yaml
 
 # Decimals of floats in JSON files.
 JSON_DIGITS = 6
@@ -19,17 +23,75 @@ JSON_DIGITS = 6
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`, which is created if it does not exist.
 
-    On success the temporary file replaces `path`; on failure it is deleted.
+    On success the temporary file replaces `path`, also if the power fails at once; on failure it
+    is deleted.
+
+    Raises:
+        PipelineError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, because writers such as matplotlib and Keras choose the format by it.
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
-        yield partial
-        os.replace(partial, path)
+        with writing(path, partial):
+            yield partial
+            move(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path | str, partial: Path | None = None) -> Iterator[None]:
+    """In the block, which writes `path`, an error that comes of a full disk is a `PipelineError`
+    that says so, with what is free. `partial` has the bytes until it is renamed to `path`."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        known = no_room(path, error, partial)
+        if known is None:
+            raise
+        raise known from error
+
+
+def move(path: Path, target: Path) -> None:
+    """Rename a file or folder so that it survives a power failure: without `sync`, the disk may
+    have the new name before it has the content, and then the content is lost."""
+    sync(path)
+    os.replace(path, target)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has what was written to a file, or which names a folder holds."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows has no such call for folders
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """In the block, a file that cannot be read as what it should be is a `PipelineError`.
+
+    Libraries raise errors of many kinds on a damaged file, from `ValueError` to their own. So the
+    block should read and do nothing else. A missing file stays a `FileNotFoundError`.
+    """
+    try:
+        yield
+    except (PipelineError, FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or repr(error)
+        raise PipelineError(
+            f"{path} is damaged: {reason}. `dvc checkout -f {path}` brings it back; if that does "
+            "not, `dvc repro` makes it again"
+        ) from error
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -59,15 +121,27 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file in UTF-8."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file in UTF-8.
+
+    Raises:
+        PipelineError: it is damaged.
+    """
+    with reading(path):
+        return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def read_yaml(path: Path | str) -> Any:
-    """Read a YAML file as it stands; `params.load` also checks the parameters."""
-    # The loader in C where PyYAML has it: dvc.lock is long.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(Path(path).read_text(encoding="utf-8"), loader)
+    """Read a YAML file as it stands; `params.load` also checks the parameters.
+
+    Raises:
+        PipelineError: in one line, why it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse_yaml(file.read(MOST_BYTES + 1))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise PipelineError(f"cannot read {path}: {reason}") from None
 
 
 def sha256_file(path: Path | str) -> str:

@@ -19,7 +19,6 @@ from deepfake.params.data import (
 )
 from deepfake.params.file import (
     load,
-    parse_yaml,
     validate,
 )
 from deepfake.params.models import (
@@ -72,7 +71,6 @@ __all__ = [
     "TransferParams",
     "UncertainParams",
     "load",
-    "parse_yaml",
     "source_name",
     "validate",
 ]

@@ -8,7 +8,12 @@ _T = TypeVar("_T")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+# More than a billion of anything is a slip of the pen, and does not fit the libraries' integers.
+Whole = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+# Of one hidden layer. Wider ones do not fit the memory of usual machines.
+Units = Annotated[int, Field(ge=1, le=16_384)]
+MOST_LAYERS = 20  # hidden layers of a head
 
 
 def distinct(values: list[_T]) -> list[_T]:

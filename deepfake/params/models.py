@@ -5,11 +5,23 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from deepfake.common.labels import VIEWS
-from deepfake.params.base import Count, Fraction, Positive, Section, described, distinct
+from deepfake.params.base import (
+    MOST_LAYERS,
+    Count,
+    Fraction,
+    Positive,
+    Section,
+    Units,
+    Whole,
+    described,
+    distinct,
+)
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
 ImageSide = Annotated[int, Field(ge=32, le=1024)]
+HiddenLayers = Annotated[list[Units], Field(max_length=MOST_LAYERS)]
+LayerNames = Annotated[list[str], Field(min_length=1, max_length=200), AfterValidator(distinct)]
 Schedule = Literal["constant", "cosine", "plateau"]
 SCHEDULES = (
     "learning rate over the epochs; plateau: a tenth after 5 epochs without a lower validation loss"
@@ -29,9 +41,9 @@ def _known_view(view: str) -> str:
 
 
 def _penalty(value: object) -> object:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-    if value != "auto" and not number:
-        raise ValueError("must be auto or a number from 0")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != "auto" and not (number and 0 <= value <= 1e12):  # type: ignore[operator]
+        raise ValueError("must be auto or a number from 0 to 1e12")
     return float(value) if isinstance(value, int) else value
 
 
@@ -63,7 +75,7 @@ class DrawParams(Section):
 
 
 class EmbedParams(Section):
-    layers: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] = described(
+    layers: LayerNames = described(
         "layers of the backbone whose activations are described, by Keras's names; of MobileNetV2: "
         "Conv1_relu, block_1_expand_relu to block_16_project_BN, out_relu and those between"
     )
@@ -73,7 +85,7 @@ class EmbedParams(Section):
     )
     scales: Annotated[
         list[Annotated[float, Field(ge=0.1, le=1)]],
-        Field(min_length=1),
+        Field(min_length=1, max_length=20),
         AfterValidator(distinct),
     ] = described("sizes, as fractions of `image_size`, at which the network sees the image")
     views: Annotated[
@@ -123,9 +135,7 @@ class AugmentParams(Section):
 
 
 class FineTuneParams(Section):
-    epochs: Annotated[int, Field(ge=0)] = described(
-        "most epochs of fine-tuning; 0: the backbone stays frozen"
-    )
+    epochs: Whole = described("most epochs of fine-tuning; 0: the backbone stays frozen")
     from_layer: str = described("first layer of MobileNetV2 that is trained; all: every layer")
     learning_rate: Positive = described("learning rate of Adam")
     batch_size: Count = described("images per step")
@@ -139,10 +149,10 @@ class TransferParams(Section):
         "pixels as the network sees them; own: as its ImageNet weights expect, unit: 0 to 1, "
         "symmetric: -1 to 1"
     )
-    units: list[Count] = described("units of each hidden layer behind the average pooling")
+    units: HiddenLayers = described("units of each hidden layer behind the average pooling")
     batch_norm: bool = described("batch normalisation between the pooling and the hidden layers")
-    dropout: list[Annotated[float, Field(ge=0, lt=1)]] = described(
-        "share of units left out after each hidden layer, one value for each"
+    dropout: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(max_length=MOST_LAYERS)] = (
+        described("share of units left out after each hidden layer, one value for each")
     )
     epochs: Count = described("most epochs of the head on the frozen backbone")
     learning_rate: Positive = described("learning rate of Adam for the head")
@@ -152,7 +162,7 @@ class TransferParams(Section):
     unfreeze_from: str = described(
         "first block of the backbone that is trained in the second phase; all: every block"
     )
-    unfreeze_epochs: Annotated[int, Field(ge=0)] = described(
+    unfreeze_epochs: Whole = described(
         "most epochs of the second phase; 0: the backbone stays frozen"
     )
     unfreeze_learning_rate: Positive = described("learning rate of Adam in the second phase")
@@ -170,9 +180,9 @@ class TransferParams(Section):
 class CnnParams(Section):
     input_size: ImageSide = described("side in pixels of the square that images are resized to")
     scaling: Positive = described("number that pixels are divided by")
-    layers: Annotated[list[str], Field(min_length=1)] = described(
-        "layers from the pixels to `d1`; docs/recipes.md says how they are written"
-    )
+    layers: Annotated[
+        list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=200)
+    ] = described("layers from the pixels to `d1`; docs/recipes.md says how they are written")
     epochs: Count = described("largest number of epochs")
     learning_rate: Positive = described("learning rate of Adam")
     batch_size: Count = described("images per step")
@@ -186,7 +196,7 @@ class TrainParams(Section):
         "small network from scratch. `transfer` and `cnn` read their own section, `class_weight` "
         "and nothing else of `train`"
     )
-    hidden: list[Count] = described("units of each hidden layer of the head")
+    hidden: HiddenLayers = described("units of each hidden layer of the head")
     dropout: Annotated[float, Field(ge=0, lt=1)] = described(
         "share of units left out after each hidden layer"
     )

@@ -11,7 +11,7 @@ from pydantic import (
 )
 
 from deepfake.common.labels import SPLITS
-from deepfake.params.base import Count, Positive, Section, described
+from deepfake.params.base import Count, Positive, Section, Whole, described
 from deepfake.params.data import DataParams, ExternalParams
 from deepfake.params.models import BackboneParams, EmbedParams, TrainParams
 
@@ -57,7 +57,9 @@ class UncertainParams(Section):
 
 
 class EvaluateParams(Section):
-    external: Annotated[list[ExternalParams], AfterValidator(_named_apart)] = described(
+    external: Annotated[
+        list[ExternalParams], Field(max_length=100), AfterValidator(_named_apart)
+    ] = described(
         "data sets to score and not to train on, each with `name` and `path` of a folder or zip; "
         "and, if wanted, `real` and `fake` (as in `data.folder`) and `limit_per_class`"
     )
@@ -80,7 +82,7 @@ class ExecutionParams(Section):
 
     threads: Count | None = described("processors that the engines use; null: all of them")
     batch_size: Count = described("images in a batch, where TensorFlow scores them")
-    cache_megabytes: Annotated[int, Field(ge=0)] = described(
+    cache_megabytes: Whole = described(
         "MB of disk for the activations of the frozen layers during fine-tuning; MB of memory for "
         "decoded images with the recipes `transfer` and `cnn`"
     )

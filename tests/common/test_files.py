@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepfake.common.errors import PipelineError
 from deepfake.common.files import read_json, replacing, rounded, sha256_file, write_json, write_text
 
 
@@ -134,3 +135,35 @@ def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     assert sha256_file(path).startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux alone has /proc")
+def test_what_is_renamed_into_place_is_on_the_disk_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power failure the file is the old or the new one, and its name is there."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(number: int) -> None:
+        calls.append(f"sync {Path(os.readlink(f'/proc/self/fd/{number}')).name}")
+        fsync(number)
+
+    def renamed(source: Path, target: Path) -> None:
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    write_text(tmp_path / "a.txt", "text")
+    partial = f".partial-{os.getpid()}-a.txt"
+    assert calls == [f"sync {partial}", "rename to a.txt", f"sync {tmp_path.name}"]
+
+
+def test_a_damaged_file_is_named_and_a_missing_one_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(FileNotFoundError):
+        read_json(path)
+    path.write_text("{")
+    with pytest.raises(PipelineError, match=r"a\.json is damaged: .*`dvc checkout -f .*a\.json`"):
+        read_json(path)
