@@ -8,11 +8,12 @@ from pathlib import Path
 
 from deepfake import params
 from deepfake.common import paths
-from deepfake.common.files import read_yaml, write_text
+from deepfake.common.files import write_text
 from deepfake.ingest import external
 from deepfake.models import registry, tensorflow_setup
 from deepfake.sources import open_source
 from deepfake.training import recipes
+from stages.inputs import locked
 from stages.running import stage
 
 
@@ -46,9 +47,7 @@ def _check_sources(settings: params.Params) -> None:
 
 def _last(stage: str, name: str) -> object:
     """The value of a parameter that a stage last ran with, so that its sources can be used."""
-    if not Path("dvc.lock").exists():
-        return None
-    known = read_yaml("dvc.lock")["stages"].get(stage, {})
+    known = locked().get(stage, {})
     return known.get("params", {}).get("params.yaml", {}).get(name)
 
 

@@ -13,6 +13,7 @@ from deepfake.common.files import read_json, write_json, write_text
 from deepfake.evaluation import by_source, comparison, decision, intervals
 from deepfake.evaluation.bootstrap import roc_band
 from deepfake.evaluation.predictions import read_predictions
+from deepfake.evaluation.tables import read_table
 from deepfake.reporting import external, figures, report
 from deepfake.reporting.verdict import verdict
 from deepfake.tracking import experiment_rows
@@ -58,7 +59,7 @@ def main() -> None:
         sentence = verdict(facts["roc_auc_image_minus_baseline"], chosen.confidence)
         text = report.markdown(
             sentence=sentence,
-            features=pd.read_csv(paths.COEFFICIENTS)["feature"].tolist(),
+            features=read_table(paths.COEFFICIENTS)["feature"].tolist(),
             data=read_json(paths.DATA_SUMMARY),
             backbone=read_json(paths.BACKBONE_SUMMARY),
             training=read_json(paths.TRAINING_SUMMARY),

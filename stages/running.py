@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Collection
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.common.environment import repository, require_versions
-from deepfake.common.errors import PipelineError, command
+from deepfake.common.errors import PipelineError, command, fixable
 from deepfake.common.files import read_yaml, sha256_file
+from stages import inputs
 
 PARAMETERS = "git checkout params.yaml"
 EVERYTHING = "git checkout params.yaml dvc.lock metrics plots report.md && dvc checkout"
@@ -19,17 +21,22 @@ EVERYTHING = "git checkout params.yaml dvc.lock metrics plots report.md && dvc c
 def stage(main: Callable[[], None]) -> Callable[[], None]:
     """Decorate the `main` of a stage.
 
-    It refuses installed packages that differ from versions.yaml, and turns an error that the user
-    can mend into one message and exit status 1. The message ends with the way back.
+    It refuses installed packages that differ from versions.yaml, and inputs that differ from
+    dvc.lock where DVC does not run it. An error that the user can mend becomes one message and exit
+    status 1. The message ends with the way back.
     """
 
     @functools.wraps(main)
     def checked() -> None:
         try:
             require_versions(read_yaml("versions.yaml"))
+            inputs.check(Path(inspect.getfile(main)).stem)
             main()
-        except PipelineError as error:
-            raise PipelineError(f"{error}{_way_back()}") from None
+        except Exception as error:
+            known = fixable(error)
+            if known is None:
+                raise
+            raise PipelineError(f"{known}{_way_back()}") from None
 
     return command(checked)
 
@@ -85,10 +92,10 @@ def _value(values: Any, key: str) -> Any:
 
 def _known_checksums() -> dict[str, str]:
     """The checksums that DVC recorded of other stages' outputs; none where DVC does not run."""
-    if "DVC_STAGE" not in os.environ or not Path("dvc.lock").exists():
+    if "DVC_STAGE" not in os.environ:
         return {}
-    stages = read_yaml("dvc.lock").get("stages", {})
-    return {out["path"]: out["md5"] for one in stages.values() for out in one.get("outs", [])}
+    stages = inputs.locked().values()
+    return {out["path"]: out["md5"] for one in stages for out in one.get("outs", [])}
 
 
 def _checksum(path: Path) -> str:

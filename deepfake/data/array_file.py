@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from deepfake.common.files import reading
+
 
 class ArrayFile:
     """Rows of one shape and type in a file: appended at its end, read by slice or by number.
@@ -29,11 +31,18 @@ class ArrayFile:
 
     @classmethod
     def npy(cls, path: Path | str) -> "ArrayFile":
-        """The array in a `.npy` file of version 1.0."""
-        with open(path, "rb") as file:
+        """The array in a `.npy` file of version 1.0.
+
+        Raises:
+            PipelineError: the file is damaged, or shorter than its header says.
+        """
+        with reading(path), open(path, "rb") as file:
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            return cls(path, shape[1:], dtype, file.tell())
+            found = cls(path, shape[1:], dtype, file.tell())
+            if found.shape != shape:
+                raise ValueError(f"it holds {len(found)} of {shape[0]} rows")
+            return found
 
     def __len__(self) -> int:
         """How many whole rows the file holds."""

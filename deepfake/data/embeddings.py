@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.common.errors import PipelineError
-from deepfake.common.files import read_json
+from deepfake.common.files import read_json, reading
 from deepfake.data.array_file import ArrayFile
 
 # Half precision costs nothing that can be measured in learning (docs/results.md) and halves the
@@ -55,13 +55,13 @@ class Embeddings:
 
 def image_ids(directory: Path | str, split: str) -> list[str]:
     """The `image_id` of each row of one split's embeddings."""
-    return list(_column(directory, split, "image_id"))
+    return _column(directory, split, "image_id")
 
 
-def _column(directory: Path | str, split: str, name: str) -> Iterator[str]:
-    with open(Path(directory) / f"{split}.csv", encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            yield row[name]
+def _column(directory: Path | str, split: str, name: str) -> list[str]:
+    path = Path(directory) / f"{split}.csv"
+    with reading(path), open(path, encoding="utf-8", newline="") as file:
+        return [row[name] for row in csv.DictReader(file)]
 
 
 def description(directory: Path | str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from deepfake.common.errors import PipelineError
 from deepfake.data import jpeg, png
 
 # Raster formats only: formats that are programs (EPS) or need other programs are refused.
@@ -133,6 +134,25 @@ def _decoded(image: Image.Image) -> NDArray[np.uint8]:
     # The bytes may come from anyone, so whatever a decoder raises, the bytes are at fault.
     except Exception as error:
         raise BadImage(_reason(error)) from error
+
+
+def require_pixels(image: Any) -> None:
+    """Refuse an array that is not uint8 (height, width, 3).
+
+    Floats in 0 to 1, as many programs use them, would be scored as a black image.
+
+    Raises:
+        PipelineError: it says what was received.
+    """
+    array = np.asarray(image)
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size:
+        return
+    numbers = array.size and np.issubdtype(array.dtype, np.number)
+    values = f" from {array.min():g} to {array.max():g}" if numbers else ""
+    raise PipelineError(
+        f"images are expected as uint8, 0 to 255, of shape (n, height, width, 3); received an "
+        f"image of {array.dtype}{values}, of shape {array.shape}"
+    )
 
 
 def resized(pixels: NDArray[Any], size: int) -> NDArray[np.float32]:

@@ -6,8 +6,9 @@ never re-encoded. Reading and writing hold a few row groups of at most `GROUP_BY
 however large the data set is.
 """
 
-import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from deepfake.common.errors import PipelineError
+from deepfake.common.files import move, reading, writing
 from deepfake.common.threads import ordered
 from deepfake.data import images
 
@@ -100,6 +102,9 @@ class ShardWriter:
         self._split: str | None = None
         self._number = 0
         self._writer: pq.ParquetWriter | None = None
+        # Waits for the disk while the next shard is made.
+        self._mover = ThreadPoolExecutor(1)
+        self._moved: list[Future[None]] = []
 
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -111,12 +116,18 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self._flush()
-            self._close_shard()
-        elif self._writer is not None:
-            self._writer.close()
-            self._partial.unlink(missing_ok=True)
+        try:
+            if error is None:
+                self._flush()
+                self._close_shard()
+                for moved in self._moved:
+                    moved.result()
+        finally:
+            self._mover.shutdown()
+            if self._writer is not None:  # after an exception, before or here
+                with suppress(OSError):  # of a full disk, once more
+                    self._writer.close()
+                self._partial.unlink(missing_ok=True)
 
     def write(self, image_file: ImageFile) -> None:
         """Add one image; a new shard begins where the split changes."""
@@ -152,7 +163,8 @@ class ShardWriter:
                 use_dictionary=["label", "split", "source"],
                 write_statistics=["label", "split"],
             )
-        self._writer.write_table(_table(self._group))
+        with writing(self._path, self._partial):
+            self._writer.write_table(_table(self._group))
         if self._group_bytes > GROUP_BYTES:
             pa.default_memory_pool().release_unused()  # it would keep the memory of one large file
         self._shard_bytes += self._group_bytes
@@ -161,8 +173,9 @@ class ShardWriter:
     def _close_shard(self) -> None:
         if self._writer is None:
             return
-        self._writer.close()
-        os.replace(self._partial, self._path)
+        with writing(self._path, self._partial):
+            self._writer.close()
+        self._moved.append(self._mover.submit(move, self._partial, self._path))
         self._writer, self._shard_bytes = None, 0
         self._number += 1
 
@@ -184,15 +197,13 @@ def shards(directory: Path | str, split: str) -> list[Path]:
 
 def count(directory: Path | str, split: str) -> int:
     """Count the images of a split; reads only the footers of the shards."""
-    return sum(pq.read_metadata(path).num_rows for path in shards(directory, split))
+    return sum(_footer(path).num_rows for path in shards(directory, split))
 
 
 def image_files(directory: Path | str, split: str) -> Iterator[ImageFile]:
     """Yield the images of a split in order, with one row group in memory at a time."""
-    for path in shards(directory, split):
-        with pq.ParquetFile(path) as file:
-            for index in range(file.num_row_groups):
-                yield from _image_files(file.read_row_group(index))
+    for group in row_groups(directory, split):
+        yield from read(group)
 
 
 def origins(directory: Path | str, split: str) -> dict[str, tuple[str, str]]:
@@ -202,9 +213,10 @@ def origins(directory: Path | str, split: str) -> dict[str, tuple[str, str]]:
     """
     found: dict[str, tuple[str, str]] = {}
     for path in shards(directory, split):
-        with pq.ParquetFile(path) as file:
+        with reading(path), pq.ParquetFile(path) as file:
             table = file.read(columns=["image_id", "image.path", "source"]).flatten()
-        columns = (table[name].to_pylist() for name in ("image_id", "image.path", "source"))
+            names = ("image_id", "image.path", "source")
+            columns = [table[name].to_pylist() for name in names]
         found |= {name: (at, source) for name, at, source in zip(*columns, strict=True)}
     return found
 
@@ -213,8 +225,10 @@ def index(directory: Path | str, split: str) -> list[tuple[str, int]]:
     """The `image_id` and label of each image of a split, in order; reads no image."""
     found: list[tuple[str, int]] = []
     for path in shards(directory, split):
-        table = pq.read_table(path, columns=["image_id", "label"])
-        found += zip(*(table[name].to_pylist() for name in ("image_id", "label")), strict=True)
+        with reading(path):
+            table = pq.read_table(path, columns=["image_id", "label"])
+            columns = [table[name].to_pylist() for name in ("image_id", "label")]
+        found += zip(*columns, strict=True)
     return found
 
 
@@ -223,7 +237,7 @@ def row_groups(directory: Path | str, split: str) -> list[RowGroup]:
     groups: list[RowGroup] = []
     start = 0
     for path in shards(directory, split):
-        metadata = pq.read_metadata(path)
+        metadata = _footer(path)
         for index in range(metadata.num_row_groups):
             rows = metadata.row_group(index).num_rows
             groups.append(RowGroup(path, index, start, rows))
@@ -232,9 +246,19 @@ def row_groups(directory: Path | str, split: str) -> list[RowGroup]:
 
 
 def read(group: RowGroup) -> list[ImageFile]:
-    """Read the images of one row group, in order."""
-    with pq.ParquetFile(group.path) as file:
+    """Read the images of one row group, in order.
+
+    Raises:
+        PipelineError: the shard is damaged.
+    """
+    with reading(group.path), pq.ParquetFile(group.path) as file:
         return list(_image_files(file.read_row_group(group.index)))
+
+
+def _footer(path: Path) -> pq.FileMetaData:
+    """What a shard holds, without reading an image."""
+    with reading(path):
+        return pq.read_metadata(path)
 
 
 def decoded(
@@ -247,11 +271,12 @@ def decoded(
         ahead: how many images may be decoded before they are needed.
 
     Raises:
-        images.BadImage: an image cannot be decoded.
+        PipelineError: as `decoding` does.
     """
 
     def both(image_file: ImageFile) -> tuple[ImageFile, NDArray[np.uint8]]:
-        return image_file, images.decode(image_file.data)
+        with decoding(image_file):
+            return image_file, images.decode(image_file.data)
 
     return ordered(both, image_files, workers, ahead, memory)
 
@@ -259,6 +284,20 @@ def decoded(
 def memory(image_file: ImageFile) -> int:
     """About how many bytes an image takes with its pixels."""
     return images.memory(image_file.data)
+
+
+@contextmanager
+def decoding(image_file: ImageFile) -> Iterator[None]:
+    """In the block, an image of a shard that cannot be read is a `PipelineError`: `ingest` could
+    read it, so the shard has been damaged since."""
+    try:
+        yield
+    except images.BadImage as error:
+        raise PipelineError(
+            f"the image {image_file.path} of {image_file.split} cannot be read any more "
+            f"({error.reason}): its shard is damaged. `dvc checkout -f` brings back the images; "
+            "if that does not, `dvc repro -f ingest` makes them again"
+        ) from error
 
 
 def _table(image_files: list[ImageFile]) -> pa.Table:

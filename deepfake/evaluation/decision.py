@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepfake.common.files import JSON_DIGITS, read_json, write_json
+from deepfake.common.files import JSON_DIGITS, read_json, reading, write_json
 from deepfake.common.labels import FAKE, REAL
 from deepfake.evaluation import metrics
 from deepfake.params import EvaluateParams, Rule
@@ -56,9 +56,14 @@ def write(path: Path | str, decision: Decision) -> None:
 
 
 def read(path: Path | str) -> Decision:
-    """Read a decision that `write` wrote."""
-    values = read_json(path)
-    return Decision(**{**values, "notes": tuple(values["notes"])})
+    """Read a decision that `write` wrote.
+
+    Raises:
+        PipelineError: the file is damaged.
+    """
+    with reading(path):
+        values = read_json(path)
+        return Decision(**{**values, "notes": tuple(values["notes"])})
 
 
 def decide(

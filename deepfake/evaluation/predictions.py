@@ -12,6 +12,7 @@ import pandas as pd
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing
+from deepfake.evaluation.tables import read_table
 
 SCORE_DIGITS = 6
 
@@ -70,7 +71,7 @@ def write_predictions(path: Path | str, table: pd.DataFrame) -> None:
 def read_predictions(path: Path | str) -> pd.DataFrame:
     """Read a table of predictions. Raises as `predictions` does."""
     missing = {column: ["", "nan"] for column in _SCORES}
-    table = pd.read_csv(path, dtype=_COLUMNS, keep_default_na=False, na_values=missing)
+    table = read_table(path, dtype=_COLUMNS, keep_default_na=False, na_values=missing)
     return _checked(table, str(path))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from deepfake.data.images import decode
-from deepfake.data.shards import ImageFile
+from deepfake.data.shards import ImageFile, decoding
 from deepfake.params import DrawParams
 
 SIZES = (0.4, 1.0)  # fractions of a side that images are shrunk to
@@ -31,7 +31,9 @@ def with_draws(
         yield image_file
         for number in range(params.draws):
             generator = np.random.default_rng([seed, int(image_file.image_id, 16), number])
-            yield replace(image_file, data=altered(image_file.data, params, generator))
+            with decoding(image_file):
+                data = altered(image_file.data, params, generator)
+            yield replace(image_file, data=data)
 
 
 def altered(data: bytes, params: DrawParams, generator: np.random.Generator) -> bytes:

@@ -10,10 +10,11 @@ import numpy as np
 
 from deepfake.common import progress
 from deepfake.common.errors import PipelineError
-from deepfake.common.files import replacing, write_json
+from deepfake.common.files import replacing, write_json, writing
 from deepfake.common.labels import SPLITS
 from deepfake.data import embeddings, shards
 from deepfake.inference.draws import with_draws
+from deepfake.inference.kept_blocks import KeptBlocks
 from deepfake.params import DrawParams
 
 # From images to the features (views, d) float32 of each, in the same order.
@@ -42,7 +43,7 @@ def compute(
         seed: of what is drawn for them.
         batch_size: images that `extract` computes together.
         work: a folder in which a killed run left what it had computed. Whole batches in it are
-            not computed again.
+            not computed again, up to one whose checksum is another.
     """
     directory = Path(directory)
     for split in SPLITS:
@@ -74,15 +75,15 @@ def _embed_split(
     views = versions * len(describe["views"])
     shape = (shards.count(images, split), views, describe["dimensions"])
     dtype, unfinished = embeddings.DTYPES[split], work / f"{split}.rows"
+    image_bytes = shape[1] * shape[2] * dtype.itemsize
     index: list[tuple[str, int]] = []
-    with open(unfinished, "ab") as file:
-        done = _whole_batches(file, shape, dtype, batch_size)
-        image_files = islice(_indexed(shards.image_files(images, split), index), done, None)
+    with writing(unfinished), KeptBlocks(unfinished, image_bytes, batch_size, shape[0]) as kept:
+        image_files = islice(_indexed(shards.image_files(images, split), index), kept.done, None)
         found = extract(with_draws(image_files, draws, seed))
-        with progress.bar(shape[0], f"embed {split}", "images", start=done) as shown:
+        with progress.bar(shape[0], f"embed {split}", "images", start=kept.done) as shown:
             # The versions of an image come one after the other.
             for rows in shards.batches(found, versions):
-                file.write(_stored(np.concatenate(rows), dtype).tobytes())
+                kept.append(_stored(np.concatenate(rows), dtype).tobytes())
                 shown.update(1)
     _write_npy(directory / f"{split}.npy", unfinished, shape, dtype)
     _write_csv(directory / f"{split}.csv", index)
@@ -126,18 +127,6 @@ def _indexed(
     for image_file in image_files:
         index.append((image_file.image_id, image_file.label))
         yield image_file
-
-
-def _whole_batches(
-    file: Any, shape: tuple[int, int, int], dtype: np.dtype[Any], batch_size: int
-) -> int:
-    """Cut an interrupted file back to whole batches; return the number of images that it holds."""
-    row = shape[1] * shape[2] * dtype.itemsize
-    done = file.tell() // row
-    if done < shape[0]:
-        done -= done % batch_size
-    file.truncate(done * row)
-    return int(done)
 
 
 def _write_npy(path: Path, raw: Path, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.data import shards
+from deepfake.data.images import require_pixels
 from deepfake.inference.embed import Extract
 from deepfake.models import pooling
 from deepfake.models.symmetries import seen
@@ -61,7 +62,13 @@ def resizer(image_size: int) -> Forward:
 
 
 def resized(images: Sequence[np.ndarray], resize: Forward) -> Any:
-    """Resize uint8 images (h, w, 3) of any sizes to one float32 tensor (n, size, size, 3)."""
+    """Resize uint8 images (h, w, 3) of any sizes to one float32 tensor (n, size, size, 3).
+
+    Raises:
+        PipelineError: as `require_pixels` does.
+    """
+    for image in images:
+        require_pixels(image)
     import tensorflow as tf
 
     if len({image.shape for image in images}) == 1:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake.common.environment import cores
+from deepfake.common.files import reading
 from deepfake.common.threads import ordered
 from deepfake.data.images import decode, resized
-from deepfake.data.shards import ImageFile, memory
+from deepfake.data.shards import ImageFile, decoding, memory
 from deepfake.inference.embed import Extract
 from deepfake.models.symmetries import shown
 
@@ -28,7 +29,8 @@ def extractor(network: "Network", *, image_size: int, views: Sequence[str]) -> E
     """
 
     def features(image_file: ImageFile) -> NDArray[np.float32]:
-        square = resized(decode(image_file.data), image_size)
+        with decoding(image_file):
+            square = resized(decode(image_file.data), image_size)
         return network([shown(square, view) for view in views])
 
     return lambda image_files: ordered(features, image_files, network.threads, size=memory)
@@ -58,7 +60,8 @@ class Network:
 
         self.threads = threads or cores()
         core = openvino.Core()
-        model = core.read_model(path)
+        with reading(path.with_suffix(".bin")):  # most likely: its file of weights
+            model = core.read_model(path)
         settings = {
             "NUM_STREAMS": self.threads,
             "INFERENCE_NUM_THREADS": self.threads,
@@ -85,7 +88,17 @@ class Network:
 
         Returns:
             Shape (views, d): the features in each size, one after the other.
+
+        Raises:
+            ValueError: a view has another type or shape.
         """
+        for view in views:
+            expected = (self._sizes[0], self._sizes[0], 3)
+            if view.dtype != np.float32 or view.shape != expected:
+                raise ValueError(
+                    f"views are expected as float32, 0 to 255, of shape {expected}; received "
+                    f"{view.dtype} of shape {view.shape}"
+                )
         requests = self._requests.get()
         try:
             return np.stack([self._features(requests, view) for view in views])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from deepfake.common import paths
 from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
+from deepfake.common.files import reading
 from deepfake.common.labels import LABEL_NAMES
 from deepfake.data import shards
 from deepfake.ingest.duplicates import EXAMPLES, without_both_labels
@@ -52,7 +53,11 @@ class Trained:
         """Read it from the outputs of `ingest` and of `metadata`."""
         tables = (Path(metadata) / f"{split}.csv" for split in _TRAINED_ON)
         sums = [read_metadata(table, ["sha256"])["sha256"] for table in tables]
-        hashes = [np.load(hashes_file(images, split)) for split in _TRAINED_ON]
+        hashes = []
+        for split in _TRAINED_ON:
+            file = hashes_file(images, split)
+            with reading(file):
+                hashes.append(np.load(file))
         return cls(frozenset(pd.concat(sums)), np.concatenate(hashes))
 
 

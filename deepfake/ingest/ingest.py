@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepfake.common.environment import cores
 from deepfake.common.errors import PipelineError
-from deepfake.common.files import write_json
+from deepfake.common.files import move, sync, write_json, writing
 from deepfake.common.labels import LABEL_NAMES
 from deepfake.common.progress import shown
 from deepfake.common.threads import ordered
@@ -166,21 +166,24 @@ def _require_space(source: Source, placed: list[Entry], directory: Path, twice: 
 def replacing_directory(directory: Path) -> Iterator[Path]:
     """Yield an empty directory next to `directory`.
 
-    On success it replaces `directory`; on failure it is deleted.
+    On success it replaces `directory`, also if the power fails at once; on failure it is deleted.
     """
     partial = directory.with_name(f".partial-{directory.name}")
     former = directory.with_name(f".former-{directory.name}")
     if former.exists() and not directory.exists():
-        former.rename(directory)  # an earlier run was killed between the two renames below
+        move(former, directory)  # an earlier run was killed between the two renames below
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        yield partial
+        with writing(directory):
+            yield partial
+        for file in partial.rglob("*"):
+            sync(file)
         # Two renames, so that a kill at any moment leaves one of the two directories complete.
         if directory.exists():
             shutil.rmtree(former, ignore_errors=True)
-            directory.rename(former)
-        partial.rename(directory)
+            move(directory, former)
+        move(partial, directory)
         shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from deepfake.common.files import replacing
+from deepfake.common.files import reading, replacing
 from deepfake.common.labels import LABEL_NAMES
 from deepfake.common.threads import ordered
 from deepfake.data import images
-from deepfake.data.shards import ImageFile, batches
+from deepfake.data.shards import ImageFile, batches, decoding
 
 COLUMNS = (
     "image_id",
@@ -47,7 +47,8 @@ _CHUNK = 5000
 
 def metadata_row(image_file: ImageFile) -> dict[str, Any]:
     """Compute the metadata of one image: a value for each of `COLUMNS`."""
-    facts = images.facts(image_file.data)
+    with decoding(image_file):
+        facts = images.facts(image_file.data)
     return {
         "image_id": image_file.image_id,
         "split": image_file.split,
@@ -88,22 +89,26 @@ def read_metadata(
     Args:
         columns: the columns to read; all of them by default.
         rows: how many rows to read from the start; all of them by default.
+
+    Raises:
+        PipelineError: the file is damaged.
     """
     types: dict[str, Any] = dict.fromkeys(COLUMNS, "str")
     types |= dict.fromkeys(FLAGS, "bool")
     types |= {"label": "int8", "width": "int32", "height": "int32", "bytes": "int64"}
     types |= {"bits_per_pixel": "float64", "jpeg_quality": "float64"}
     # Read in pieces: pandas holds each string as its own object until a table is complete.
-    pieces = pd.read_csv(
-        path,
-        usecols=columns,
-        dtype=types,
-        keep_default_na=False,
-        na_values=[""],
-        chunksize=_CHUNK,
-        nrows=rows,
-    )
-    return pd.concat(pieces, ignore_index=True)
+    with reading(path):
+        pieces = pd.read_csv(
+            path,
+            usecols=columns,
+            dtype=types,
+            keep_default_na=False,
+            na_values=[""],
+            chunksize=_CHUNK,
+            nrows=rows,
+        )
+        return pd.concat(pieces, ignore_index=True)
 
 
 def varying(table: pd.DataFrame) -> list[str]:

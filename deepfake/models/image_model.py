@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepfake.common.files import replacing
+from deepfake.common.files import reading, replacing
 from deepfake.models import keras_archive
 from deepfake.models.head import Head
 from deepfake.models.pooling import resized
@@ -107,7 +107,12 @@ def save(model: Any, path: Path | str) -> None:
 
 
 def load(path: Path | str) -> Any:
-    """Load the saved image model, ready to score."""
+    """Load the saved image model, ready to score.
+
+    Raises:
+        PipelineError: the file is damaged.
+    """
     import keras
 
-    return keras.models.load_model(path, compile=False)
+    with reading(path):
+        return keras.models.load_model(path, compile=False)

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from deepfake.common.files import replacing
+from deepfake.common.files import reading, replacing
 from deepfake.models.head import Head
 
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -23,8 +23,12 @@ _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5
 
 
 def read(path: Path | str) -> dict[str, bytes]:
-    """Read the members of a `.keras` file, by name."""
-    with zipfile.ZipFile(path) as archive:
+    """Read the members of a `.keras` file, by name.
+
+    Raises:
+        PipelineError: it is damaged; the zip has a checksum of each member.
+    """
+    with reading(path), zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in sorted(archive.namelist())}
 
 

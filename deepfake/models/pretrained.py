@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.common.errors import PipelineError
+from deepfake.common.files import reading
 from deepfake.data.textures import textures
 
 DOWNLOAD_TIMEOUT = 20.0
@@ -142,13 +143,14 @@ def load(path: Path | str, model: Any) -> Any:
     """Give a network the weights that the `backbone` stage wrote to `path`.
 
     Raises:
-        PipelineError: they are those of another network, or of another width.
+        PipelineError: they are those of another network, or of another width, or damaged.
     """
-    try:
-        model.load_weights(path)
-    except ValueError as error:
-        raise PipelineError(
-            f"{path} does not hold weights of {model.name} in the width of backbone.alpha "
-            f"({str(error).splitlines()[0]}): run `dvc repro -f backbone`"
-        ) from None
+    with reading(path):
+        try:
+            model.load_weights(path)
+        except ValueError as error:
+            raise PipelineError(
+                f"{path} does not hold weights of {model.name} in the width of backbone.alpha "
+                f"({str(error).splitlines()[0]}): run `dvc repro -f backbone`"
+            ) from None
     return model

@@ -14,6 +14,7 @@ from deepfake.common import paths
 from deepfake.common.files import read_json
 from deepfake.common.labels import LABEL_NAMES
 from deepfake.evaluation.predictions import read_predictions
+from deepfake.evaluation.tables import read_table
 from deepfake.reporting import reliability
 from deepfake.reporting.drawing import CLASS_COLORS, COLORS, DASHED, GREY, POINT, drawing
 
@@ -55,11 +56,11 @@ def draw_all(
     for model, band in bands.items():
         threshold = thresholds[model]
         folder, test = paths.curves(model), read_json(paths.metrics_file(model))["test"]
-        counts = confusion_counts(pd.read_csv(folder / "confusion.csv"))
-        points = pd.read_csv(folder / "roc.csv")
+        counts = confusion_counts(read_table(folder / "confusion.csv"))
+        points = read_table(folder / "roc.csv")
         curves[model] = RocCurve(points, test["roc_auc"], band, shares(counts)[:, 1], threshold)
         roc(paths.figure(model, "roc"), {model: curves[model]}, confidence)
-        points = pd.read_csv(folder / "precision_recall.csv")
+        points = read_table(folder / "precision_recall.csv")
         target = paths.figure(model, "precision_recall")
         precision_recall(target, model, points, test["average_precision"], counts, threshold)
         confusion(paths.figure(model, "confusion"), model, counts, threshold)
@@ -68,11 +69,11 @@ def draw_all(
     roc(paths.FIGURES / "roc.png", curves, confidence)
     reliability.draw(paths.FIGURES / "reliability.png", tables, confidence)
     best = best_epoch(read_json(paths.TRAINING_SUMMARY))
-    history(paths.FIGURES / "history.png", pd.read_csv(paths.HISTORY), best)
+    history(paths.FIGURES / "history.png", read_table(paths.HISTORY), best)
     if paths.PENALTIES.exists():
         chosen = read_json(paths.TRAINING_SUMMARY)["head"]["weight_decay"]
-        penalties(paths.FIGURES / "penalties.png", pd.read_csv(paths.PENALTIES), chosen)
-    weights = pd.read_csv(paths.COEFFICIENTS, keep_default_na=False)
+        penalties(paths.FIGURES / "penalties.png", read_table(paths.PENALTIES), chosen)
+    weights = read_table(paths.COEFFICIENTS, keep_default_na=False)
     coefficients(paths.FIGURES / "coefficients.png", weights)
 
 

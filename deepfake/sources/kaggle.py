@@ -7,7 +7,6 @@ it has been tested.
 """
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
-from deepfake.common.files import sha256_file, write_text
+from deepfake.common.files import move, sha256_file, write_text
 from deepfake.common.progress import shown
 from deepfake.params import ArchiveParams, FolderParams, KaggleParams
 from deepfake.sources import kaggle_client
@@ -98,7 +97,7 @@ def fetch(data_set: DataSet, limits: ArchiveParams) -> tuple[Path, int, str]:
             partial = kaggle_client.download(data_set, folder / "partial")
             _test(partial, limits)
             sha256 = _checked(partial, record, data_set)
-            os.replace(partial, archive)
+            move(partial, archive)
             shutil.rmtree(partial.parent, ignore_errors=True)
         else:
             sha256 = _checked(archive, record, data_set)

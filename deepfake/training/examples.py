@@ -109,7 +109,8 @@ def _label_and_pixels(
 ) -> tuple[int, np.ndarray | None]:
     if image_file is None:
         return cached_labels[number], None
-    return image_file.label, decode(image_file.data)
+    with shards.decoding(image_file):
+        return image_file.label, decode(image_file.data)
 
 
 def _memory(item: tuple[int, shards.ImageFile | None]) -> int:

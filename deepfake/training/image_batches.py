@@ -41,7 +41,9 @@ class ImageStore:
         if number in self._decoded:
             return self._decoded[number]
         place = int(np.searchsorted(self._starts, number, side="right")) - 1
-        pixels = images.decode(self._group(place)[number - self.groups[place].start].data)
+        image_file = self._group(place)[number - self.groups[place].start]
+        with shards.decoding(image_file):
+            pixels = images.decode(image_file.data)
         with self._lock:
             if pixels.nbytes <= self._left and number not in self._decoded:
                 self._left -= pixels.nbytes

@@ -16,7 +16,7 @@ import numpy as np
 
 from deepfake.common import progress
 from deepfake.common.errors import PipelineError
-from deepfake.common.files import replacing
+from deepfake.common.files import reading, replacing
 from deepfake.evaluation.ranking import roc_auc
 
 HISTORY_COLUMNS = (
@@ -136,8 +136,9 @@ def run(
             an epoch is better.
     """
     state = State([], [w.numpy() for w in phase.weights], start_roc_auc, 0)
-    if checkpoint.exists():
-        state = _resume(phase, checkpoint)
+    resumed = _resume(phase, checkpoint) if checkpoint.exists() else None
+    if resumed is not None:
+        state = resumed
         print(f"{phase.name}: continuing after epoch {len(state.history)}", flush=True)
         for row in state.history:
             on_epoch(row)
@@ -200,12 +201,21 @@ def _save(phase: Phase, checkpoint: Path, state: State) -> None:
         np.savez(partial, facts=np.array(json.dumps(facts)), **arrays)
 
 
-def _resume(phase: Phase, checkpoint: Path) -> State:
-    with np.load(checkpoint) as saved:
-        for index, variable in enumerate(phase.variables):
-            variable.assign(saved[f"variable_{index}"])
-        best = [saved[f"best_{index}"] for index in range(len(phase.weights))]
-        facts = json.loads(str(saved["facts"]))
+def _resume(phase: Phase, checkpoint: Path) -> State | None:
+    """The state that `_save` wrote, with its variables restored; None if the file is damaged.
+
+    A `.npz` file has a checksum of each array, and all are read before one is used.
+    """
+    try:
+        with reading(checkpoint), np.load(checkpoint) as saved:
+            values = [saved[f"variable_{index}"] for index in range(len(phase.variables))]
+            best = [saved[f"best_{index}"] for index in range(len(phase.weights))]
+            facts = json.loads(str(saved["facts"]))
+    except PipelineError:
+        print(f"{phase.name}: {checkpoint} is damaged; training begins again", flush=True)
+        return None
+    for variable, value in zip(phase.variables, values, strict=True):
+        variable.assign(value)
     return State(facts["history"], best, facts["best_roc_auc"], facts["best_epoch"])
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from deepfake.common.errors import PipelineError
 from deepfake.data import shards
-from deepfake.data.images import BadImage
 from deepfake.data.shards import ImageFile, ShardWriter
 
 
@@ -133,5 +132,5 @@ def test_decoded_pairs_images_with_their_pixels() -> None:
     assert [image_file for image_file, _ in pairs] == items
     assert all(pixels.shape == (3, 4 + i, 3) for i, (_, pixels) in enumerate(pairs))
     assert all((pixels[:, :, 0] == i).all() for i, (_, pixels) in enumerate(pairs))
-    with pytest.raises(BadImage):
+    with pytest.raises(PipelineError, match=r"image x of train.*damaged"):
         list(shards.decoded([ImageFile("0", 0, "train", "x", b"")]))

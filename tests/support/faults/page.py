@@ -7,7 +7,9 @@ from tests.support.faults.cases import REFUSED, Attack, Awkward, Case, Trouble
 from tests.support.faults.data_sets import DATA_SETS
 from tests.support.faults.images import IMAGES
 from tests.support.faults.kaggle import KAGGLE
+from tests.support.faults.parameters import PARAMETERS
 from tests.support.faults.reading import READING
+from tests.support.faults.state import STATE
 from tests.support.faults.tracking import TRACKING
 
 PAGE_OF_FAULTS = Path(__file__).resolve().parents[3] / "docs" / "faults.md"
@@ -19,6 +21,8 @@ SECTIONS = {
     "Data sets": DATA_SETS,
     "Reading": READING,
     "Tracking": TRACKING,
+    "Parameters": PARAMETERS,
+    "What stages keep and hand on": STATE,
 }
 
 
