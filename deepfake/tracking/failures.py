@@ -1,6 +1,7 @@
 """What becomes of an error of the store: a warning or a `PipelineError`, without secrets."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,11 +17,17 @@ def required() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        package = type(error).__module__.partition(".")[0]
         # An ImportError: the driver of a database is not installed.
-        if not isinstance(error, OSError | ImportError) and package not in _PACKAGES:
+        if not isinstance(error, OSError | ImportError) and not _of_the_store(error):
             raise
         raise failure(error) from None
+
+
+def _of_the_store(error: Exception) -> bool:
+    """Whether an error arose in MLflow or below: a strange answer makes it raise anything."""
+    frames = traceback.walk_tb(error.__traceback__)
+    modules = [type(error).__module__, *(frame.f_globals["__name__"] for frame, _ in frames)]
+    return any(module.partition(".")[0] in _PACKAGES for module in modules)
 
 
 def could_not_log(error: Exception, policy: str) -> None:

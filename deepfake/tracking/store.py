@@ -19,6 +19,7 @@ from deepfake.tracking.record import Kind, Operation, Record
 from deepfake.tracking.waiting import allow, locked
 
 _BATCH_PARAMS, _BATCH_METRICS = 100, 1000  # that MLflow takes in one request
+_MOST_PAGES = 1000  # of a thousand runs each
 _CONTEXT = "mlflow.data.context"  # the tag by which the UI shows what an input was used for
 # The tags that runs of the same model in the same DVC experiment share.
 _ROW = ("row", "experiment", "repository")
@@ -83,7 +84,7 @@ def _search(
     ]
     if status:
         conditions.append(f"attributes.status = '{status}'")
-    token = None
+    token, tokens = None, set[str]()
     while True:
         runs = client().search_runs(
             list(experiment_ids),
@@ -98,6 +99,9 @@ def _search(
         token = runs.token
         if not token:
             return
+        if token in tokens or len(tokens) == _MOST_PAGES:
+            raise OSError("the store's list of runs has no end")
+        tokens.add(token)
 
 
 def _quoted(value: str) -> str | None:
