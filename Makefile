@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect test test-fast test-versions lint format docs ui show sync sweep recipes verify bench engines scale robustness lock clean
+.PHONY: help install repro inspect test test-fast test-versions lint format docs ui show sync sweep recipes verify bench engines scale robustness torture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,10 @@ scale: install ## time, memory and disk with many images (SIZES="14000 140000" S
 robustness: install ## score altered test images with the saved model (ARGS="--only halved")
 	python -m benchmarks.robustness $(ARGS)
 
+torture: install ## attack for hours: odd inputs, killed runs; writes docs/faults.md (INPUTS=100000 KILLS=100 SEED=)
+	python -m tests.torture $(if $(INPUTS),--inputs $(INPUTS)) $(if $(KILLS),--kills $(KILLS)) \
+		$(if $(SEED),--seed $(SEED))
+
 test: install lint ## run every check and test, as CI does
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -105,4 +109,4 @@ lock: ## compile the requirements and write versions.yaml (UPGRADE=1: the newest
 	rm -rf $(VENV)-lock
 
 clean: ## remove unfinished work of killed runs (outputs, downloads and runs stay)
-	rm -rf cache/embed cache/train cache/scale
+	rm -rf cache/embed cache/train cache/scale cache/torture

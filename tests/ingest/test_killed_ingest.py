@@ -33,7 +33,7 @@ kaggle_client.CHUNK = {CHUNK}
 source = KaggleParams(dataset="some-one/faces/1")
 run(settings(source="kaggle", kaggle=source, shard_megabytes=1), Path("images"), seed=5)
 """
-DOWNLOADING, PACKING, BETWEEN = 8, 7, 5
+DOWNLOADING, PACKING, BETWEEN = 4, 3, 3
 SHARDS = 6  # train 4, valid 1, test 1: each of 256 images at most
 
 

@@ -1,57 +1,26 @@
-"""`kill -9` of a stage at a random moment: the next `dvc repro` ends as an undisturbed run does."""
+"""Runs stopped at random moments end as one does that nobody disturbs: `make torture` in small."""
 
-import random
-import shutil
-import signal
-import time
+from pathlib import Path
 
-import psutil
 import pytest
-import yaml
+
+from tests.pipeline.conftest import Clone
+from tests.torture.kills import FINE_TUNED, torment
 
 pytestmark = pytest.mark.slow
 
-STAGES = [
-    "ingest", "metadata", "external", "baseline",
-    "backbone", "embed", "train", "evaluate", "compare",
-]  # fmt: skip
-SECONDS = 6.0  # a stage of the shrunk pipeline takes about so long, its imports included
+KILLS, SEED = 4, 2
+LONGEST = 25.0  # seconds; half of a whole run, on two idle cores
 
 
 @pytest.fixture(scope="module")
-def made(computed_clone):
-    return computed_clone
+def lock(computed_clone: Clone) -> bytes:
+    """The `dvc.lock` of an undisturbed run."""
+    computed_clone.set(train=FINE_TUNED)
+    computed_clone.run("dvc", "repro")
+    return (computed_clone.path / "dvc.lock").read_bytes()
 
 
-def forget(clone, stage):
-    """Make DVC run a stage again: as if its outputs had never been right, nor kept."""
-    lock = clone.path / "dvc.lock"
-    values = yaml.safe_load(lock.read_text())
-    for item in values["stages"][stage]["outs"]:
-        path = clone.path / item["path"]
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-        item["md5"] = "0" * 32
-    lock.write_text(yaml.safe_dump(values, sort_keys=False))
-    shutil.rmtree(clone.path / ".dvc/cache/runs", ignore_errors=True)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_killed_stage(made, stage):
-    lock = (made.path / "dvc.lock").read_bytes()
-    forget(made, stage)
-    process = made.start("dvc", "repro")
-    while not (running := made.children(process, f"stages.{stage}")):
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.02)
-    moment = random.uniform(0, SECONDS)
-    print(f"killed {moment:.2f} s after its start")
-    time.sleep(moment)
-    for child in running:
-        try:
-            child.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            print("it had ended by then")
-    process.communicate()
-    made.run("dvc", "repro")
-    assert (made.path / "dvc.lock").read_bytes() == lock
-    assert made.run("dvc", "status").strip().endswith("up to date.")
+def test_stopped_runs_end_as_undisturbed_ones(lock: bytes, tmp_path: Path) -> None:
+    for kill in torment(tmp_path, lock, KILLS, SEED, LONGEST):
+        print(kill)
