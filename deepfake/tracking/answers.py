@@ -1,9 +1,16 @@
-"""A bound on the size of what an MLflow server answers. Importing this imports MLflow."""
+"""Bounds on what an MLflow server answers: its size, and where it wants files to be.
+
+Importing this imports MLflow.
+"""
 
 from typing import Any
 
 import requests
+from mlflow.store.artifact import artifact_repository_registry as places
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils import request_utils
+
+from deepfake.tracking.address import uri
 
 _MOST_BYTES = 256_000_000  # a thousand runs with all their parameters take a tenth of it
 _PIECE = 65_536
@@ -32,6 +39,22 @@ def _read(response: requests.Response) -> bytes:
     return b"".join(pieces)
 
 
+def _folder(place: str, *values: Any, **named: Any) -> LocalArtifactRepository:
+    """MLflow's access to files in a folder of this machine.
+
+    A server may not name such a folder: it would have files written where it likes, and others
+    sent to it.
+    """
+    if uri().startswith(("http:", "https:")):
+        raise PermissionError(
+            f"the server names a folder of this machine for files, {place[:100]}. That is refused: "
+            "it has to take them itself (mlflow server --serve-artifacts)"
+        )
+    return LocalArtifactRepository(place, *values, **named)
+
+
 def bound() -> None:
-    """Let MLflow send its requests through `BoundedAdapter`."""
+    """Let MLflow send its requests through `BoundedAdapter`, and open folders with `_folder`."""
     request_utils.TCPKeepAliveHTTPAdapter = BoundedAdapter
+    for scheme in ("", "file"):
+        places._artifact_repository_registry.register(scheme, _folder)

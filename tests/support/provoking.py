@@ -171,21 +171,32 @@ def served(answer: tracking_server.Answer, deadline: int = 2) -> Provocation:
         patch.setattr(answers, "_MOST_BYTES", 5_000_000)
         with tracking_server.serving(answer) as address:
             patch.setenv("MLFLOW_TRACKING_URI", address)
-            return _kept_soon(root, deadline)
+            said = _kept_soon(root, deadline)
+        assert not Path("elsewhere").exists()
+        return said
 
     return provoke
+
+
+def synced(answer: tracking_server.Answer) -> Provocation:
+    def provoke(root: Path, patch: pytest.MonkeyPatch) -> str:
+        with tracking_server.serving(answer) as address:
+            patch.setenv("MLFLOW_TRACKING_URI", address)
+            return printed(_sync)
+
+    return provoke
+
+
+def _sync() -> None:
+    with required():
+        tidy(BEST_EFFORT)
 
 
 def secret_in(address: str) -> Provocation:
     def provoke(root: Path, patch: pytest.MonkeyPatch) -> str:
         patch.setenv("MLFLOW_TRACKING_URI", address)
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-
-        def sync() -> None:
-            with required():
-                tidy(BEST_EFFORT)
-
-        return _stage() + printed(sync)
+        return _stage() + printed(_sync)
 
     return provoke
 

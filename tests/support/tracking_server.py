@@ -10,7 +10,7 @@ from typing import Any
 # Answers a request, given its method, until the event says that the test is over.
 Answer = Callable[[str, Any, threading.Event], None]
 
-_RUN = {
+_RUN: dict[str, Any] = {
     "info": {
         "run_id": "r", "experiment_id": "1", "run_name": "train", "status": "RUNNING",
         "artifact_uri": "mlflow-artifacts:/1/r/artifacts",
@@ -70,5 +70,25 @@ def without_files(method: str, stream: Any, over: threading.Event) -> None:
     """Answer everything but uploads, as far as recording a run takes it."""
     if method == "PUT":
         over.wait()
-    body = json.dumps({"experiment": _EXPERIMENT, "run": _RUN}).encode()
+    _write(stream, {"experiment": _EXPERIMENT, "run": _RUN})
+
+
+def elsewhere(method: str, stream: Any, over: threading.Event) -> None:
+    """Answer everything, and have files written to the folder `elsewhere` of the client."""
+    run = {"info": {**_RUN["info"], "run_id": "other", "artifact_uri": "elsewhere"}, "data": {}}
+    _write(stream, {"experiment": _EXPERIMENT, "run": run})
+
+
+def senseless(method: str, stream: Any, over: threading.Event) -> None:
+    """Answer with JSON of another form."""
+    _write(stream, {"experiment": 7})
+
+
+def without_last_page(method: str, stream: Any, over: threading.Event) -> None:
+    """Answer everything, and say of every list that it goes on."""
+    _write(stream, {"experiment": _EXPERIMENT, "run": _RUN, "next_page_token": "more"})
+
+
+def _write(stream: Any, answer: dict[str, Any]) -> None:
+    body = json.dumps(answer).encode()
     stream.write(_head(len(body)) + body)

@@ -1,7 +1,7 @@
 """What can go wrong with git, with MLflow's store and with what is kept for it."""
 
 from tests.support import tracking_server
-from tests.support.faults.cases import HANDLED, WARNING, Attack
+from tests.support.faults.cases import ERROR, HANDLED, WARNING, Attack
 from tests.support.provoking import (
     SECRET,
     directory_as_database,
@@ -18,6 +18,7 @@ from tests.support.provoking import (
     secret_in,
     served,
     strange_path,
+    synced,
     with_operation,
 )
 
@@ -75,6 +76,20 @@ TRACKING = [
     Attack(
         "a tracking server that takes no files", WARNING,
         (KEPT[0], "no complete answer within", *KEPT[1:]), served(tracking_server.without_files),
+    ),
+    Attack(
+        "a tracking server that names a folder of this machine for files", WARNING,
+        (KEPT[0], "names a folder of this machine", "--serve-artifacts", *KEPT[1:]),
+        served(tracking_server.elsewhere, 60), "Nothing is written there, or read.",
+    ),
+    Attack(
+        "a tracking server whose list of runs has no end", WARNING,
+        (KEPT[0], "list of runs has no end", *KEPT[1:]),
+        served(tracking_server.without_last_page, 60),
+    ),
+    Attack(
+        "a tracking server whose answers have another form, in `make sync`", ERROR,
+        (KEPT[0], "Failed to parse"), synced(tracking_server.senseless),
     ),
     Attack(
         "a password in the address of the server", WARNING, ("logged to http://127.0.0.1:9: ",),
