@@ -17,7 +17,7 @@ from deepfake.data import images
 from deepfake.data.images import BadImage
 from deepfake.ingest.near_duplicates import perceptual_hash
 from deepfake.ingest.planning import make_plan
-from deepfake.sources import layouts
+from deepfake.sources import layouts, tables
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Unreadable
 from deepfake.sources.folder import FolderSource
@@ -127,10 +127,10 @@ def _tables(folder: Path) -> Opened:
     def use(data: bytes) -> None:
         for split_column in (None, "split"):
             with suppress(PipelineError):
-                rows = layouts.read_table(data, "path", "label", split_column, "t.csv", 1000)
-                found = layouts.match_table(rows, PATHS, NAMES, "t.csv")
-                layouts.contradictions(found, folders, "t.csv")
-                layouts.oddities(rows, found, PATHS, "t.csv")
+                rows = tables.read_table(data, "path", "label", split_column, "t.csv", 1000)
+                found = tables.match_table(rows, PATHS, NAMES, "t.csv")
+                tables.contradictions(found, folders, "t.csv")
+                tables.oddities(rows, found, PATHS, "t.csv")
                 assert all(place.label is not None for place in found.values())
 
     yield use
