@@ -169,6 +169,10 @@ def test_required_stops_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) ->
     assert "secret" not in str(caught.value)
 
 
+# MLflow remembers by this id, for the whole process, where a run's files go.
+RUN = "run-of-this-server"
+
+
 class Answer(BaseHTTPRequestHandler):
     """As much of an MLflow server as recording an empty run takes."""
 
@@ -176,7 +180,12 @@ class Answer(BaseHTTPRequestHandler):
         {
             "experiment": {"experiment_id": "1", "name": "faces", "lifecycle_stage": "active"},
             "run": {
-                "info": {"run_id": "r", "experiment_id": "1", "run_name": "train"},
+                "info": {
+                    "run_id": RUN,
+                    "experiment_id": "1",
+                    "run_name": "train",
+                    "artifact_uri": f"mlflow-artifacts:/1/{RUN}/artifacts",
+                },
                 "data": {},
             },
         }
@@ -189,7 +198,7 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.BODY)
 
-    do_POST = do_GET
+    do_POST = do_PUT = do_GET
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -209,7 +218,7 @@ def test_no_password_is_printed_when_a_run_on_a_server_ends(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     with run() as record:
-        assert record.run_id == "r"
+        assert record.run_id == RUN
     printed = capsys.readouterr()
     assert "secret" not in printed.out + printed.err
 
