@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from deepfake.common.environment import installed_version, repository
+from deepfake.common.errors import PipelineError
 from deepfake.common.files import read_yaml
 
 PACKAGES = (
@@ -152,7 +153,7 @@ def lock_digest(root: Path, stages: Iterable[str]) -> str | None:
     try:
         lock = read_yaml(root / "dvc.lock")["stages"]
         chosen = {stage: lock[stage] for stage in stages}
-    except (OSError, KeyError, TypeError):
+    except (PipelineError, KeyError, TypeError):  # the first: there is no dvc.lock
         return None
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 

@@ -22,7 +22,7 @@ from tests.support import tracking_server
 from tests.support.tracking import BEST_EFFORT, NOBODY, outbox, recorded, trained
 
 Provocation = Callable[[Path, pytest.MonkeyPatch], str]
-SECRET = "open sesame"  # no message may have a part of it
+SECRET = "swordfish marmalade"  # no message may have a part of it
 _GENEROUS = 60  # seconds for what takes 2 on an idle machine
 
 

@@ -10,7 +10,6 @@ import faulthandler
 import gc
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import psutil
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 
 from deepfake.common.progress import bar
+from tests.support.memory import peak
 from tests.torture.files import FILES
 from tests.torture.servers import SERVERS
 from tests.torture.targets import INPUT, ROOT, Target, Use
@@ -98,7 +98,7 @@ class Feeding:
         self.kept: list[bytes] = []
         self._watch = Watch(room if target.writes else None, target.secret)
         self._armed = 0.0
-        self._started, self._before = time.monotonic(), _peak()
+        self._started, self._before = time.monotonic(), peak()
 
     def feed(self, inputs: int, random_seed: int) -> None:
         """Make inputs and use each; some of them are kept."""
@@ -145,7 +145,7 @@ class Feeding:
 
     def megabytes(self) -> float:
         """By how much the process has grown at most."""
-        return _peak() - self._before
+        return peak() - self._before
 
     def again(self) -> None:
         """Use some inputs again and again, which must not need more memory."""
@@ -161,12 +161,6 @@ class Feeding:
         # The first rounds fill caches and the allocator's pools.
         assert own[-1] - own[FIRST] < LEAK, own
         assert resident[-1] - resident[FIRST] < RESIDENT, resident
-
-
-def _peak() -> float:
-    """The most memory that this process has had so far, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def main() -> None:

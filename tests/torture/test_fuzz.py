@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
+from tests.support.memory import peak
 from tests.torture import fuzz
 from tests.torture.targets import Target
 from tests.torture.watch import Watch
@@ -52,7 +53,7 @@ def target(seconds: float = 60.0) -> Target:
 def test_an_input_that_takes_too_much_memory_is_seen(tmp_path: Path) -> None:
     used: list[bytearray] = []
     # More than this process has had so far.
-    size = int(fuzz._peak() * 1e6) + 200_000_000
+    size = int(peak() * 1e6) + 200_000_000
     feeding = fuzz.Feeding(target(), lambda data: used.append(bytearray(b"x") * size), tmp_path)
     with pytest.raises(AssertionError, match="MB were taken"):
         feeding.one(b"input")

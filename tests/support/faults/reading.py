@@ -13,16 +13,17 @@ from tests.support.faults.cases import ERROR, HANDLED, Attack
 from tests.support.making import encoded, settings, split_files, write
 
 READ_ALL = """
-import resource, sys
+import sys
 from deepfake.ingest.ingest import read_all
 from deepfake.ingest.planning import make_plan
 from deepfake.sources import open_source
 from tests.support.making import settings
+from tests.support.memory import peak
 
 params = settings(sys.argv[1])
 with open_source(params, 1) as source:
     read = sum(1 for _ in read_all(source, make_plan(source, params, 1).placed))
-gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+gigabytes = peak() / 1e3
 print(read, "images in less than 1 GB" if gigabytes < 1 else f"images in {gigabytes:.2f} GB")
 """
 INTERRUPTED = """
