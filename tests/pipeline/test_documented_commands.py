@@ -34,6 +34,7 @@ SKIPPED = {
     "make recipes": "hours; tests/tools/test_recipes.py has a stand-in for DVC",
     "dvc exp run --temp -n tuned": "minutes; test_pipeline.py tunes a small network",
     "dvc exp run --temp -n resnet": "a shrunk clone has another width than ResNet50",
+    "dvc exp run --temp -n two": "minutes; tests/sources/test_several.py reads two sources",
     "dvc exp run --temp -n small": "50 epochs; test_image_training.py trains a small one",
     "make robustness": "minutes; tests/tools/test_robustness.py",
     "make ui": "runs until Ctrl+C; tests/tools/test_ui.py runs it",
