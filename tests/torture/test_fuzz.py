@@ -1,9 +1,11 @@
 """`make torture` in small: its inputs, and that it sees what it is for."""
 
+import faulthandler
 import os
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,13 @@ def test_what_an_input_may_not_do_is_seen(tmp_path: Path) -> None:
         (tmp_path / "room" / "x").write_bytes(b"")
 
 
+@pytest.fixture(autouse=True)
+def disarmed() -> Iterator[None]:
+    """What `Feeding` has armed would end the tests' process a minute later."""
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
 def target(seconds: float = 60.0) -> Target:
     return Target("test", st.binary, lambda folder: NotImplemented, seconds=seconds, megabytes=100)
 
@@ -62,6 +71,7 @@ def test_an_input_that_takes_too_much_memory_is_seen(tmp_path: Path) -> None:
 def test_an_input_that_hangs_ends_the_process_and_is_kept(tmp_path: Path) -> None:
     code = """
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from tests.torture import fuzz
 from tests.torture.test_fuzz import target
