@@ -361,6 +361,7 @@ def _ingest_elsewhere(url: str, directory: Path) -> dict[str, bytes]:
     return content(directory)
 
 
+@pytest.mark.slow
 def test_four_processes_that_ingest_the_same_data_set_download_it_once(
     server: KaggleServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

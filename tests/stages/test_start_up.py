@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAVY = {"keras", "matplotlib", "mlflow", "openvino", "pandas", "sklearn", "tensorflow"}
 NEEDED = {
     "ingest": set(),
