@@ -1,13 +1,12 @@
 """Computed bytes in a file that a killed run continues, each block of them with a checksum.
 
-A power failure may leave the file's length and not its content, and a disk may lose a block. So
-beside `NAME` is `NAME.crc32`, with four bytes for each whole block. Nothing is synced to the disk
-for this: what did not reach it has another checksum, and is computed again.
+A power failure may leave the file's length and not its content, and a disk may lose a block, so
+`NAME.crc32` keeps four bytes for each whole block of `NAME`. Nothing waits for the disk: a block
+that did not reach it has another checksum, and is computed again.
 """
 
 import zlib
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 _SUM_BYTES = 4
@@ -40,12 +39,7 @@ class KeptBlocks:
         self._sums.truncate(_SUM_BYTES * -(-self.done // self._block))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._sums.close()
 

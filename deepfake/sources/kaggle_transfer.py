@@ -63,7 +63,7 @@ def _recorded(record: Path) -> tuple[Any, Any] | None:
     try:
         known = read_json(record)
         return known["validator"], known["size"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, PipelineError, TypeError, KeyError):
         return None
 
 

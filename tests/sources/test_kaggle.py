@@ -436,3 +436,10 @@ def test_any_other_data_set_follows_the_rules_of_data_folder(server: KaggleServe
 def test_names_that_are_no_data_set(text: str) -> None:
     with refusal("data.kaggle.dataset", text):
         parse(text)
+
+
+@pytest.mark.parametrize("text", ["", '{"validator": "x', "[]"])
+def test_a_damaged_record_of_a_partial_download_begins_it_anew(tmp_path: Path, text: str) -> None:
+    record = tmp_path / "faces.zip.kaggle-partial"
+    record.write_text(text)
+    assert kaggle_transfer._recorded(record) is None
