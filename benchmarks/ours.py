@@ -23,6 +23,7 @@ from deepfake.common.labels import SPLITS
 from deepfake.common.threads import ordered
 from deepfake.data import shards
 from deepfake.inference import openvino_engine, openvino_export
+from deepfake.inference.network import Network
 from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
 from deepfake.models.head import Head
 from deepfake.training import fine_tuning, loop
@@ -82,9 +83,7 @@ def embedded(images: Path, settings: params.Params, work: Path) -> dict[str, Any
     return {"images": count, "seconds": seconds, "limit_seconds": limit_seconds}
 
 
-def openvino_network(
-    settings: params.Params, path: Path, precision: str = "float32"
-) -> openvino_engine.Network:
+def openvino_network(settings: params.Params, path: Path, precision: str = "float32") -> Network:
     """Export the feature network to `path` and compile it."""
     chosen, backbone = settings.embed, settings.backbone
     tensorflow_setup.start(seed=settings.seed, precision="float32")
@@ -92,7 +91,7 @@ def openvino_network(
     features = pooling.features(network, chosen.layers, chosen.statistics, None)
     openvino_export.export(features, path)
     sizes = [round(scale * backbone.image_size) for scale in chosen.scales]
-    return openvino_engine.Network(path, sizes, precision)
+    return Network(path, sizes, precision)
 
 
 def fine_tune(images: Path, settings: params.Params, work: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ EXTERNAL_TABLE = Path("metadata.csv")  # in the folder of each set
 BASELINE_MODEL = Path("data/models/baseline.joblib")
 IMAGE_MODEL = Path("data/models/image.keras")
 DETECTOR = Path("data/models/detector.keras")  # the image model with its temperature
+EXPORTED = Path("data/detector")  # the detector as it is used without TensorFlow
 
 BACKBONE = Path("data/backbone")
 BACKBONE_SUMMARY = BACKBONE / "summary.json"

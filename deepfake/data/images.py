@@ -120,13 +120,18 @@ def _used(data: bytes, use: Callable[[NDArray[np.uint8]], T]) -> T:
     if image.format in JPEGS and jpeg.too_many_scans(data, pixels):
         raise BadImage("too many scans")
     if pixels <= LARGE_PIXELS:
-        return use(_decoded(image))
+        return use(rgb(image))
     with _one_large:
         Image.core.set_block_size(_BLOCK)  # type: ignore[attr-defined]
-        return use(_decoded(image))
+        return use(rgb(image))
 
 
-def _decoded(image: Image.Image) -> NDArray[np.uint8]:
+def rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Decode an image that Pillow has opened, as `decode` does; the image is closed.
+
+    Raises:
+        BadImage: as for `decode`.
+    """
     try:
         return _pixels(image)
     except BadImage:

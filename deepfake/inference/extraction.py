@@ -8,6 +8,7 @@ from deepfake.common.environment import Hardware, cores
 from deepfake.common.errors import PipelineError
 from deepfake.inference import keras_engine, openvino_engine
 from deepfake.inference.embed import Extract
+from deepfake.inference.network import Network
 from deepfake.models import pooling, tensorflow_setup
 from deepfake.params import BackboneParams, EmbedParams
 
@@ -33,7 +34,7 @@ def make_extractor(
         precision = "float32" if network.precision == "auto" else network.precision
         used = threads or cores()
         sizes = [round(scale * network.image_size) for scale in embed.scales]
-        compiled = openvino_engine.Network(paths.FEATURE_NETWORK, sizes, precision, used)
+        compiled = Network(paths.FEATURE_NETWORK, sizes, precision, used)
         hardware = Hardware("CPU", used, precision, "openvino")
         return hardware, openvino_engine.extractor(
             compiled, image_size=network.image_size, views=embed.views

@@ -1,23 +1,19 @@
 """Compute features on a CPU with OpenVINO: several times as fast as Keras, without TensorFlow."""
 
-import queue
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.common.environment import cores
-from deepfake.common.files import reading
 from deepfake.common.threads import ordered
 from deepfake.data.images import decode, resized
 from deepfake.data.shards import ImageFile, decoding, memory
 from deepfake.inference.embed import Extract
+from deepfake.inference.network import Network
 from deepfake.models.symmetries import shown
 
 
-def extractor(network: "Network", *, image_size: int, views: Sequence[str]) -> Extract:
+def extractor(network: Network, *, image_size: int, views: Sequence[str]) -> Extract:
     """Make the function that computes features by OpenVINO.
 
     Each thread decodes an image, resizes it and computes its features.
@@ -34,87 +30,6 @@ def extractor(network: "Network", *, image_size: int, views: Sequence[str]) -> E
         return network([shown(square, view) for view in views])
 
     return lambda image_files: ordered(features, image_files, network.threads, size=memory)
-
-
-class Network:
-    """The feature network, ready to be called from any number of threads.
-
-    One thread computes one image in one stream, so that neither the number of processors nor what
-    else is computed changes a bit of its features.
-
-    Args:
-        path: the network (.xml).
-        sizes: pixels; the sizes in which the network sees an image.
-        precision: `float32` or `mixed_bfloat16`.
-        threads: number of streams; None: one for each processor.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        sizes: Sequence[int],
-        precision: str = "float32",
-        threads: int | None = None,
-    ) -> None:
-        import openvino
-
-        self.threads = threads or cores()
-        core = openvino.Core()
-        with reading(path.with_suffix(".bin")):  # most likely: its file of weights
-            model = core.read_model(path)
-        settings = {
-            "NUM_STREAMS": self.threads,
-            "INFERENCE_NUM_THREADS": self.threads,
-            "INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16",
-        }
-        self._sizes = list(sizes)
-        compiled = []
-        for size in self._sizes:
-            # With a dynamic batch size, OpenVINO takes a quarter longer.
-            model.reshape([1, size, size, 3])
-            compiled.append(core.compile_model(model, "CPU", settings))
-        # Create and warm up the requests here: concurrent first calls can deadlock in OpenVINO's
-        # bindings.
-        self._requests: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
-        for _ in range(self.threads):
-            self._requests.put([one.create_infer_request() for one in compiled])
-        self([np.zeros((self._sizes[0], self._sizes[0], 3), "float32")])
-
-    def __call__(self, views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Compute the features of an image in several views.
-
-        Args:
-            views: shape (size, size, 3) each, in [0, 255], of the first of `sizes`.
-
-        Returns:
-            Shape (views, d): the features in each size, one after the other.
-
-        Raises:
-            ValueError: a view has another type or shape.
-        """
-        for view in views:
-            expected = (self._sizes[0], self._sizes[0], 3)
-            if view.dtype != np.float32 or view.shape != expected:
-                raise ValueError(
-                    f"views are expected as float32, 0 to 255, of shape {expected}; received "
-                    f"{view.dtype} of shape {view.shape}"
-                )
-        requests = self._requests.get()
-        try:
-            return np.stack([self._features(requests, view) for view in views])
-        finally:
-            self._requests.put(requests)
-
-    def _features(self, requests: list[Any], view: NDArray[np.float32]) -> NDArray[np.float32]:
-        sizes = zip(requests, self._sizes, strict=True)
-        parts = [self._infer(request, view, size) for request, size in sizes]
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
-    def _infer(self, request: Any, view: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-        if size != len(view):
-            view = resized(view, size)
-        request.infer([np.ascontiguousarray(view)[np.newaxis]], share_inputs=True)
-        return np.array(request.get_output_tensor(0).data[0])
 
 
 def has_bfloat16() -> bool:

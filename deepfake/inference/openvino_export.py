@@ -1,4 +1,4 @@
-"""Export the feature network from Keras to OpenVINO, and check that both compute the same."""
+"""Export networks from Keras to OpenVINO, and check that both compute the same."""
 
 import warnings
 from pathlib import Path
@@ -9,19 +9,20 @@ import numpy as np
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing
 from deepfake.data.textures import textures
-from deepfake.inference.openvino_engine import Network
+from deepfake.inference.network import Network
 
 CHECKED = 4  # random textures on which the engines are compared
 LEAST_COSINE = 0.9999
+SIZE = 128  # pixels of those textures
 
 
-def export(features: Any, path: Path) -> None:
+def export(network: Any, path: Path, image_size: int = SIZE) -> None:
     """Write a Keras model as an OpenVINO network; the same weights give the same bytes.
 
     Args:
-        features: from float32 pixels (batch, height, width, 3) of any size to features (batch, d);
-            see `pooling.features`.
+        network: a model of float32 pixels (batch, height, width, 3), with one output or several.
         path: the network (.xml); its weights are written next to it (.bin), in float32.
+        image_size: pixels; one that the network takes.
     """
     import openvino
     from openvino.passes import Manager, Serialize
@@ -29,8 +30,8 @@ def export(features: Any, path: Path) -> None:
     with warnings.catch_warnings():
         # The converter passes the input as a one-element list, about which Keras warns.
         warnings.simplefilter("ignore", UserWarning)
-        model = openvino.convert_model(features)
-    model.set_friendly_name("features")
+        model = _in_order(openvino.convert_model(network), network, image_size)
+    model.set_friendly_name(network.name)
     for number, operation in enumerate(model.get_ordered_ops()):
         # The converter numbers names across the process: they depend on what was built before.
         operation.set_friendly_name(f"{operation.get_type_name()}_{number}")
@@ -41,6 +42,25 @@ def export(features: Any, path: Path) -> None:
         passes = Manager()
         passes.register_pass(Serialize(str(graph), str(weights)))
         passes.run_passes(model)
+
+
+def _in_order(model: Any, network: Any, image_size: int) -> Any:
+    """The converted model with its outputs in the order of Keras's, which the converter loses: each
+    is found by what it gives for a random texture."""
+    import openvino
+
+    expected = network(textures(1, image_size, seed=0), training=False)
+    if not isinstance(expected, list | tuple):
+        return model
+    request = openvino.compile_model(model, "CPU").create_infer_request()
+    found = list(request.infer([textures(1, image_size, seed=0)]).values())
+    results, ordered = model.get_results(), []
+    for wanted in (np.asarray(one) for one in expected):
+        apart = [
+            np.abs(one - wanted).max() if one.shape == wanted.shape else np.inf for one in found
+        ]
+        ordered.append(results[int(np.argmin(apart))])
+    return openvino.Model(ordered, model.get_parameters(), network.name)
 
 
 def least_cosine(found: np.ndarray, expected: np.ndarray) -> float:
@@ -64,10 +84,9 @@ def agreement(features: Any, path: Path, seed: int) -> dict[str, float]:
     Raises:
         PipelineError: the cosine is below `LEAST_COSINE`.
     """
-    size = 128
-    pixels = textures(CHECKED, size, seed)
+    pixels = textures(CHECKED, SIZE, seed)
     expected = np.asarray(features(pixels, training=False))
-    network = Network(path, [size])
+    network = Network(path, [SIZE])
     found = np.concatenate([network([texture]) for texture in pixels])
     cosine = least_cosine(found, expected)
     if not cosine >= LEAST_COSINE:

@@ -30,8 +30,11 @@ def seen(pixels: Any, view: str) -> Any:
     exchanged, rows, columns = _SYMMETRIES[view]
     if exchanged:
         pixels = ops.transpose(pixels, (0, 2, 1, 3))
-    reversed_axes = [axis for axis, reverse in ((1, rows), (2, columns)) if reverse]
-    return ops.flip(pixels, axis=reversed_axes) if reversed_axes else pixels
+    # One axis at a time: OpenVINO's converter knows no flip of two.
+    for axis, reverse in ((1, rows), (2, columns)):
+        if reverse:
+            pixels = ops.flip(pixels, axis=axis)
+    return pixels
 
 
 def shown(pixels: NDArray[Any], view: str) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import pytest
 from deepfake.common.errors import PipelineError
 from deepfake.data import shards
 from deepfake.inference import keras_engine, openvino_engine, openvino_export
+from deepfake.inference.network import Network
 from deepfake.models import (
     mobilenet_v2,
     pooling,
@@ -42,7 +43,7 @@ def test_openvino_computes_keras_s_features(network, converted, tmp_path):
     found = np.stack(
         list(
             openvino_engine.extractor(
-                openvino_engine.Network(converted, [round(s * SIZE) for s in scales]),
+                Network(converted, [round(s * SIZE) for s in scales]),
                 image_size=SIZE,
                 views=VIEWS,
             )(shards.image_files(tmp_path, "test"))
@@ -75,11 +76,9 @@ def test_features_of_another_network_are_refused(network, converted):
 def test_the_network_is_used_once_before_threads_share_it(converted, monkeypatch):
     # Two first calls side by side may wait for each other forever, one time in a hundred.
     used = []
-    infer = openvino_engine.Network._infer
-    monkeypatch.setattr(
-        openvino_engine.Network, "_infer", lambda *given: used.append(given[3]) or infer(*given)
-    )
-    openvino_engine.Network(converted, [SIZE, 2 * SIZE])
+    infer = Network._infer
+    monkeypatch.setattr(Network, "_infer", lambda *given: used.append(given[3]) or infer(*given))
+    Network(converted, [SIZE, 2 * SIZE])
     assert used == [SIZE, 2 * SIZE]
 
 

@@ -20,7 +20,7 @@ from deepfake.common.files import read_json, replacing, write_json
 from deepfake.data import embeddings, shards
 from deepfake.evaluation.predictions import predictions, read_predictions, write_predictions
 from deepfake.inference import embed, keras_engine
-from deepfake.inference.openvino_engine import Network
+from deepfake.inference.network import Network
 from deepfake.models import keras_archive
 from deepfake.training import loop
 from stages import inputs

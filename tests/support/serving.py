@@ -1,0 +1,73 @@
+"""A small exported detector, and images for it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from deepfake.serving import description
+from deepfake.sources.portraits.render import render
+from tests.support.networks import LAYERS, SIZE, VIEWS, linear
+
+DECIDED = {
+    "temperature": 1.0,
+    "threshold": 0.5,
+    "lower": 0.4,
+    "upper": 0.6,
+    "error_rate": 0.02,
+    "notes": [],
+}
+
+
+def small_detector(folder: Path) -> Path:
+    """Export a small image model with random weights into `folder`; returns it.
+
+    `image.keras` beside the folder is the model. Takes some seconds, for TensorFlow starts.
+    """
+    from deepfake.exporting.detector_network import detector_network
+    from deepfake.inference import openvino_export
+    from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
+
+    tensorflow_setup.start(seed=3, precision="float32")
+    network = mobilenet_v2.initial("random", 0.35)[0]
+    features = pooling.features(network, LAYERS, ["mean", "std"], SIZE)
+    kernel = np.random.default_rng(0).normal(size=(features.output_shape[-1], 1))
+    head = image_model.keras_head(linear(len(kernel), kernel), 0.0)
+    model = image_model.assemble(features, head, VIEWS, SIZE)
+    image_model.save(model, folder.parent / "image.keras")
+    openvino_export.export(detector_network(model), folder / description.NETWORK, SIZE)
+    (folder / description.TRAIN_IMAGES).write_text("0123456789abcdef\n", encoding="utf-8")
+    values = {
+        "name": "probe, MobileNetV2",
+        "recipe": "probe",
+        "image_size": SIZE,
+        **DECIDED,
+        "evaluation": {
+            "test": {
+                "roc_auc": {"value": 0.98, "low": 0.96, "high": 0.99},
+                "accuracy": {"value": 0.93, "low": 0.9, "high": 0.96},
+            },
+            "images": {"real": 150, "fake": 150},
+            "source": {},
+            "external": {},
+        },
+        "trained_on": {
+            "sources": ["sample"],
+            "images": {"real": 700, "fake": 700},
+            "weights": "random",
+        },
+        "explanation": {"method": None, "why": "this detector has no explanation"},
+    }
+    files = [description.NETWORK, description.WEIGHTS, description.TRAIN_IMAGES]
+    description.write(folder, values, files)
+    return folder
+
+
+def faces(folder: Path, count: int) -> list[Path]:
+    """Write portraits of the sample, real and fake in turns, as JPEG files; returns their paths."""
+    paths = []
+    for number in range(count):
+        path = folder / f"face-{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(render(label=number % 2, seed=1, index=number, size=128))
+        paths.append(path)
+    return paths
