@@ -21,7 +21,7 @@ BEGIN, END = "<!-- torture -->\n", "<!-- end of torture -->\n"
 KEEP = ROOT / "cache" / "torture"
 STAGES = (
     "check", "ingest", "metadata", "external", "baseline", "backbone", "embed", "train",
-    "evaluate", "compare", "dvc",
+    "evaluate", "compare", "export", "dvc",
 )  # fmt: skip
 
 
