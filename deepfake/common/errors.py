@@ -45,8 +45,8 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
             print("interrupted", file=sys.stderr, flush=True)
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
-            # Python would wait for threads, one of which may be decoding a large image. All that
-            # had to be put in order was, on the way here.
+            # Python would wait for threads, and one of them may be decoding a large image. The
+            # blocks that this interrupt left have tidied up already.
             os._exit(program.INTERRUPTED)
         except Exception as error:
             known = fixable(error)

@@ -1,4 +1,4 @@
-"""How a program of the pipeline stands in its surroundings: standard streams and interrupts."""
+"""What a program of the pipeline shares with its surroundings: standard streams and interrupts."""
 
 import io
 import os
@@ -14,7 +14,7 @@ INTERRUPTED = 130  # the exit status that shells give a program that Ctrl+C ende
 
 
 class _Lasting(io.FileIO):
-    """The end of a pipe that may be closed at its other end: what nobody reads is dropped."""
+    """Our end of a pipe. If the reader has left, what is written is dropped, without an error."""
 
     def write(self, data: Any) -> int:
         try:
@@ -24,10 +24,10 @@ class _Lasting(io.FileIO):
 
 
 def open_streams() -> None:
-    """Make standard output and error usable where they are closed, or where their reader leaves.
+    """Make standard output and error usable if they are closed, or if their reader leaves.
 
-    A closed one is opened on the null device: libraries expect that it is there, and the next file
-    opened would otherwise take its place. Text that the terminal cannot show is escaped.
+    A closed stream is opened on the null device. Libraries expect a stream to be there, and the
+    next file opened would otherwise get its number. Text that the terminal cannot show is escaped.
     """
     for number in range(3):
         try:
@@ -39,12 +39,12 @@ def open_streams() -> None:
                 os.close(null)
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream, original = getattr(sys, name), getattr(sys, f"__{name}__")
-        if stream is None or stream is original:  # else they are already, or a test's
+        if stream is None or stream is original:  # otherwise it is ours already, or a test's
             setattr(sys, name, _lasting(stream, number))
 
 
 def _lasting(stream: Any, number: int) -> io.TextIOWrapper:
-    """Standard output or error anew, with the encoding and buffering that it had."""
+    """A new stream for standard output or error, with the encoding and buffering of the old one."""
     raw: Any = _Lasting(number, "w", closefd=False)
     if stream is None:
         return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace")
@@ -59,18 +59,18 @@ def _lasting(stream: Any, number: int) -> io.TextIOWrapper:
 
 
 def end_when_interrupted() -> None:
-    """Let Ctrl+C and SIGTERM end the process at once, in one line, where `python -m` runs it.
+    """Make Ctrl+C and SIGTERM end a process that `python -m` started at once, with one line.
 
-    This is for the time before and after a program's work, when it imports packages and when it
-    exits. Nothing is left to be tidied up then, and an exception would be a traceback.
+    This covers the time before and after a program's work, when it imports packages and when it
+    exits. There is nothing to tidy up then, and an exception would print a traceback.
     """
-    if sys.argv[:1] == ["-m"]:  # so Python says while it looks for the module that it will run
+    if sys.argv[:1] == ["-m"]:  # what Python puts there while it looks for the module to run
         _handle(_end)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """In the block, Ctrl+C and SIGTERM both raise `KeyboardInterrupt`, so that it can tidy up."""
+    """In the block, Ctrl+C and SIGTERM raise `KeyboardInterrupt`, so that the block can tidy up."""
     if threading.current_thread() is not threading.main_thread():
         yield  # others get no signals
         return
@@ -92,8 +92,11 @@ def interruptible() -> Iterator[None]:
 
 
 def _handle(handler: Any) -> dict[int, Any]:
-    """Handle both signals, except one that whoever started this process ignores; return what
-    handled them."""
+    """Handle Ctrl+C and SIGTERM, but not one that this process was started to ignore.
+
+    Returns:
+        The former handler of each signal.
+    """
     former: dict[int, Any] = {
         number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
     }

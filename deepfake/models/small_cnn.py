@@ -59,10 +59,10 @@ class Layer:
 
 
 def parse(layers: Sequence[str]) -> list[Layer]:
-    """Read a description; the final sigmoid is left out, because every model here ends in one.
+    """Read a description into layers, without the final sigmoid, which every model here ends in.
 
     Raises:
-        PipelineError: an item is no layer, or stands in the wrong place; the message names it.
+        PipelineError: an item is not a layer, or is in the wrong place; the message names it.
     """
     found: list[Layer] = []
     for place, item in enumerate(layers):
