@@ -14,10 +14,11 @@ _LEAST = 3  # characters of a piece of a password that are worth hiding
 
 def uri() -> str:
     """The address of the store; it may hold a password."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite(repository() / "mlflow.db")
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite(repository() / "mlflow.db")
 
 
-def _sqlite(path: Path) -> str:
+def sqlite(path: Path) -> str:
+    """The address of an SQLite database."""
     import sqlalchemy  # 0.2 s
 
     # It escapes what has a meaning in an address, such as `?` and `%`. The driver is named because

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from deepfake.common.files import move
 from deepfake.tracking import address
 from deepfake.tracking.waiting import deadline, in_time
 
@@ -86,3 +87,23 @@ def require_usable() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=deadline())) as opened:
         opened.execute("PRAGMA schema_version")
+
+
+def create_missing() -> None:
+    """Make the database file of the store if there is none; call it under the store's lock.
+
+    MLflow makes its tables in many steps, and cannot open a file in which a killed process left
+    them half made. So it makes them in another file, which is then renamed.
+    """
+    path = address.database(address.uri())
+    if path is None or (path.exists() and path.stat().st_size):
+        return
+    new = path.with_name(f"{path.name}-new")
+    for left in (new, new.with_name(f"{new.name}-journal")):
+        left.unlink(missing_ok=True)
+    load_mlflow()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    made = SqlAlchemyStore(address.sqlite(new), (path.parent / "mlartifacts").as_uri())
+    made.engine.dispose()
+    move(new, path)

@@ -14,7 +14,7 @@ from deepfake.common.environment import repository
 from deepfake.params import TrackingParams
 from deepfake.tracking import lineage, page
 from deepfake.tracking.address import uri
-from deepfake.tracking.connection import client, require_usable
+from deepfake.tracking.connection import client, create_missing, require_usable
 from deepfake.tracking.record import Kind, Operation, Record
 from deepfake.tracking.waiting import allow, locked
 
@@ -46,6 +46,7 @@ def experiments(name: str) -> dict[Kind, str]:
     """
     with locked(repository() / "cache" / "mlflow.lock"):
         require_usable()
+        create_missing()
         return {"model": _experiment(name, "model"), "data": _experiment(name, "data")}
 
 

@@ -1,6 +1,7 @@
 """Runs in a real SQLite store: which are found, continued, current, killed."""
 
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,23 @@ def test_four_processes_may_open_a_fresh_store_at_once(
     assert {r.data.tags["stage"] for r in recorded(repository)} == {
         f"stage{number}" for number in range(4)
     }
+
+
+@pytest.mark.slow
+def test_a_store_is_not_left_half_made_by_a_killed_process(
+    repository: Path, python: Callable[..., tuple[list[str], dict[str, str]]]
+) -> None:
+    command, environment = python(RECORD, "train", DVC_ROOT=str(repository))
+    # Of these, the one in which MLflow makes its tables has some of them when it is this large.
+    files = [repository / name for name in ("mlflow.db", "mlflow.db-new")]
+    with subprocess.Popen(command, env=environment) as begun:
+        while not any(made.exists() and made.stat().st_size > 300_000 for made in files):
+            assert begun.poll() is None
+            time.sleep(0.001)
+        begun.kill()
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    assert [run.info.status for run in recorded(repository)] == ["FINISHED"]
+    assert sorted(file.name for file in repository.glob("mlflow.db*")) == ["mlflow.db"]
 
 
 DIE = """
