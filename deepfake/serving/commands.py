@@ -1,0 +1,149 @@
+"""What the commands of `cli.py` do; each returns its exit status."""
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import replacing
+from deepfake.common.progress import bar
+from deepfake.common.text import printable
+from deepfake.data.images import BadImage
+from deepfake.serving import description, inputs, report, rows
+from deepfake.serving.about import about
+from deepfake.serving.detector import Detector
+from deepfake.serving.file_facts import file_facts, lines
+from deepfake.serving.inputs import File, Refused
+from deepfake.serving.predicting import Overlays, predictions
+from deepfake.serving.report import THUMBNAILS, Counts
+
+SOME_REFUSED = 3
+_SUBJECT = 20  # columns in front of a sentence
+_WIDEST = 100
+
+T = TypeVar("T")
+
+
+def predict(
+    paths: list[str],
+    model: str,
+    format: str | None,
+    output: Path | None,
+    explain: Path | None,
+    report_path: Path | None,
+    threads: int | None,
+) -> int:
+    """Score what is named; the arguments are those of `cli.predict`."""
+    chosen = format or (rows.format_of(output) if output else "table")
+    if report_path:
+        report.require_suffix(report_path)
+    overlays = Overlays(explain) if explain else None
+    files = _named(paths)
+    detector = Detector.load(model, threads)
+    counts = Counts()
+    with ExitStack() as stack:
+        writer = rows.writer(stack.enter_context(_open(output)), chosen)
+        page = (
+            stack.enter_context(report.writing(report_path, detector.description))
+            if report_path
+            else None
+        )
+        quiet = output is None and sys.stdout.isatty()  # there the rows show how far it is
+        for file, prediction in _shown(predictions(detector, files), len(files), quiet):
+            counts.count(prediction)
+            writer.write(prediction)
+            if overlays and prediction.score is not None:
+                overlays.write(detector, file)
+            if page:
+                small = prediction.score is not None and counts.total() <= THUMBNAILS
+                page.add(prediction, report.thumbnail(file.read()) if small else None)
+    print(counts.sentence(), file=sys.stderr)
+    return SOME_REFUSED if counts["refused"] else 0
+
+
+def inspect(paths: list[str], as_json: bool) -> int:
+    """Print what files say of themselves."""
+    refused = 0
+    with _open(None) as out:
+        for file in _named(paths):
+            try:
+                facts = file_facts(file.read())
+            except (Refused, BadImage) as error:
+                facts = {"refused": str(error)}
+                refused += 1
+            if as_json:
+                row = {"name": printable(file.name), **facts}
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            else:
+                told = [("refused", facts["refused"])] if "refused" in facts else lines(facts)
+                out.write(f"{printable(file.name)}\n{_paragraphs(told, '  ')}\n")
+            out.flush()
+    return SOME_REFUSED if refused else 0
+
+
+def model(source: str, as_json: bool) -> None:
+    """Print what a detector is."""
+    found = Detector.load(source).description
+    with _open(None) as out:
+        if as_json:
+            out.write(json.dumps(description.as_dict(found), ensure_ascii=False) + "\n")
+        else:
+            out.write(_paragraphs(about(found)))
+
+
+def _named(paths: list[str]) -> list[File]:
+    found = inputs.find(paths)
+    if passed_over := found.passed_over():
+        print(passed_over, file=sys.stderr)
+    return found.files
+
+
+@contextmanager
+def _open(output: Path | None) -> Iterator[IO[str]]:
+    """The file for the rows, put in place at the end; or standard output.
+
+    Raises:
+        PipelineError: whoever read standard output has left, as `| head` does.
+    """
+    options = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
+    if output is not None:
+        with replacing(output) as partial, partial.open("w", **options) as file:
+            yield file
+        return
+    try:
+        # `sys.stdout` drops what nobody reads, and all images would be scored for nobody.
+        with open(sys.stdout.fileno(), "w", closefd=False, buffering=1, **options) as file:
+            yield file
+    except BrokenPipeError:
+        raise PipelineError("stopped: standard output was closed before the last row") from None
+
+
+def _shown(items: Iterable[T], total: int, quiet: bool) -> Iterator[T]:
+    """Yield the items, and count them in a bar on standard error unless it should be quiet."""
+    if quiet:
+        yield from items
+        return
+    with bar(total, "predict", "images", brief=True) as progress:
+        for item in items:
+            yield item
+            progress.update()
+
+
+def _paragraphs(told: Iterable[tuple[str, str]], margin: str = "") -> str:
+    """Sentences with their subjects in front, as wide as the terminal."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    return "".join(
+        textwrap.fill(
+            said,
+            max(width, 2 * _SUBJECT),
+            initial_indent=f"{margin}{subject:<{_SUBJECT}} ",
+            subsequent_indent=margin + " " * (_SUBJECT + 1),
+        )
+        + "\n"
+        for subject, said in told
+    )

@@ -1,0 +1,218 @@
+"""The image files that a command line names: files, folders, zips, patterns, standard input.
+
+Everything is listed before anything is read, so that a mistyped path is told at once.
+"""
+
+import glob
+import os
+import stat
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deepfake.common.errors import PipelineError
+from deepfake.common.text import shown
+from deepfake.data.images import SUFFIXES
+from deepfake.serving import zips
+from deepfake.serving.detector import MOST_BYTES
+
+STANDARD_INPUT = "-"
+TOO_LARGE = f"larger than {MOST_BYTES // 10**6} MB"
+NOT_REGULAR = "not a regular file"
+OUTSIDE = "link out of the folder"
+_JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # what Windows and macOS add by themselves
+
+
+class Refused(Exception):
+    """A file that cannot be read; the message is the reason, for its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to score or to look at.
+
+    Attributes:
+        name: its path as it was given, or found below a folder or zip that was given:
+            `faces/a.jpg`, `faces.zip/real/b.jpg`; "standard input".
+        member: of the zip at `path`; None for a file of its own.
+        path: where it is; None for standard input.
+        refused: why it is not read; else None.
+    """
+
+    name: str
+    path: str | None
+    member: zipfile.ZipInfo | None = None
+    refused: str | None = None
+
+    def read(self) -> bytes:
+        """Return the bytes of the file.
+
+        Raises:
+            Refused: it cannot be read, or is too large.
+        """
+        if self.refused is not None:
+            raise Refused(self.refused)
+        if self.path is None:
+            return _standard_input()
+        if self.member is None:
+            return _content(self.path)
+        try:
+            return zips.content(self.path, self.member)
+        except zips.DAMAGED as error:
+            raise Refused(f"damaged in the zip: {shown(str(error))}") from None
+
+
+@dataclass
+class Inputs:
+    """What a command line names.
+
+    Attributes:
+        files: in the order given; those of a folder or zip by name.
+        others: how many files of folders and zips were passed over, whose names are not those of
+            images.
+        example: the name of one of these.
+    """
+
+    files: list[File] = field(default_factory=list)
+    others: int = 0
+    example: str = ""
+
+    def passed_over(self) -> str:
+        """A sentence about the files that were passed over; empty if there are none."""
+        if not self.others:
+            return ""
+        what = "file was" if self.others == 1 else "files were"
+        return (
+            f"{self.others:,} other {what} passed over, such as {shown(self.example)}: in folders "
+            f"and zips only names that end in {', '.join(SUFFIXES)} count"
+        )
+
+
+def find(paths: Iterable[str]) -> Inputs:
+    """List the files that are named.
+
+    A file is listed once, also if several paths lead to it by the same name.
+
+    Args:
+        paths: of files, folders (with all below them) and zips; patterns such as `faces/*.jpg`; `-`
+            for one image on standard input.
+
+    Raises:
+        PipelineError: there is no such path, or no image at all.
+    """
+    paths = list(paths)
+    found = Inputs()
+    names: set[str] = set()
+    for path in paths:
+        for file in _named(path, found):
+            if file.name not in names or file.refused == zips.REPEATED:
+                names.add(file.name)
+                found.files.append(file)
+    if not found.files:
+        where = ", ".join(shown(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+        note = found.passed_over()
+        raise PipelineError(f"no images found in {where}" + (f"; {note}" if note else ""))
+    return found
+
+
+def _named(path: str, found: Inputs) -> Iterator[File]:
+    """The files that one path of the command line names."""
+    if path == STANDARD_INPUT:
+        yield File("standard input", None)
+    elif os.path.lexists(path):
+        yield from _at(path, found)
+    elif matches := sorted(glob.glob(path, recursive=True)):
+        for match in matches:
+            yield from _at(match, found)
+    else:
+        what = "no file matches" if glob.has_magic(path) else "there is no file or folder"
+        raise PipelineError(f"{what} {shown(path)}; give the path from {Path.cwd()} or from /")
+
+
+def _at(path: str, found: Inputs) -> Iterator[File]:
+    if os.path.isdir(path):
+        yield from _below(path, found)
+    elif path.lower().endswith(".zip") and os.path.isfile(path):
+        yield from _zipped(path, found)
+    else:
+        yield File(path, path)
+
+
+def _below(folder: str, found: Inputs) -> Iterator[File]:
+    """The files of a folder and of all folders below it, by name; links to folders are left."""
+    root = os.path.realpath(folder)
+    unlisted: list[OSError] = []
+    for here, folders, names in os.walk(folder, onerror=unlisted.append):
+        folders[:] = sorted(name for name in folders if not _is_junk(name))
+        for name in folders:
+            path = os.path.join(here, name)
+            if os.path.islink(path) and not _within(path, root):
+                yield File(path, path, refused=OUTSIDE)
+        for name in sorted(names):
+            path = os.path.join(here, name)
+            if not _is_junk(name) and _has_image_name(path, found):
+                leaves = os.path.islink(path) and not _within(path, root)
+                yield File(path, path, refused=OUTSIDE if leaves else None)
+    for error in unlisted:
+        yield File(error.filename, None, refused=f"folder cannot be listed: {error.strerror}")
+
+
+def _zipped(path: str, found: Inputs) -> Iterator[File]:
+    """The files of a zip, by name; a zip that cannot be read is one file, refused."""
+    try:
+        members = zips.members(path)
+    except zips.DAMAGED as error:
+        yield File(path, path, refused=f"not a zip that can be read: {shown(str(error))}")
+        return
+    for member, refused in members:
+        name = f"{path}/{member.filename}"
+        if member.is_dir() or any(map(_is_junk, member.filename.split("/"))):
+            continue
+        if name.lower().endswith(".zip"):
+            yield File(name, path, member, "a zip in a zip; unpack it and name it")
+        elif _has_image_name(name, found):
+            too_large = TOO_LARGE if member.file_size > MOST_BYTES else None
+            yield File(name, path, member, refused or too_large)
+
+
+def _has_image_name(path: str, found: Inputs) -> bool:
+    if path.lower().endswith(SUFFIXES):
+        return True
+    found.others += 1
+    found.example = found.example or path
+    return False
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def _within(path: str, root: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Refused(NOT_REGULAR)
+            return _at_most(file.read(MOST_BYTES + 1))
+    except OSError as error:
+        raise Refused(f"cannot be read: {error.strerror}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe, say, would otherwise wait for someone who writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _standard_input() -> bytes:
+    return _at_most(sys.stdin.buffer.read(MOST_BYTES + 1))
+
+
+def _at_most(data: bytes) -> bytes:
+    if len(data) > MOST_BYTES:
+        raise Refused(TOO_LARGE)
+    return data

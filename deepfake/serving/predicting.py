@@ -1,0 +1,84 @@
+"""Score the files that a command line names, and draw where their scores come from."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import replacing
+from deepfake.serving.detector import Detector, NamedImage, Prediction
+from deepfake.serving.inputs import File, Refused
+
+_LONGEST_PART = 240  # bytes of a name in a folder, so that `.png` and a number still fit
+
+
+def predictions(detector: Detector, files: Iterable[File]) -> Iterator[tuple[File, Prediction]]:
+    """Score files, in order and in constant memory; one that cannot be read is refused."""
+    waiting: deque[tuple[File, str | None]] = deque()  # read, or refused, and not yielded yet
+
+    def readable() -> Iterator[NamedImage]:
+        for file in files:
+            try:
+                data = file.read()
+            except Refused as error:
+                waiting.append((file, str(error)))
+            else:
+                waiting.append((file, None))
+                yield NamedImage(file.name, data)
+
+    def refused() -> Iterator[tuple[File, Prediction]]:
+        """Those that come next, and never went to the detector."""
+        while waiting and waiting[0][1] is not None:
+            file, reason = waiting.popleft()
+            yield file, Prediction(file.name, None, None, reason)
+
+    for prediction in detector.stream(readable()):
+        yield from refused()
+        yield waiting.popleft()[0], prediction
+    yield from refused()
+
+
+class Overlays:
+    """A folder of overlays: `faces/a.jpg` is explained by `faces/a.jpg.png` in it.
+
+    Args:
+        folder: it must be new or empty, so that nothing is overwritten.
+
+    Raises:
+        PipelineError: it is neither.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise PipelineError(
+                f"{folder} is no empty folder; overlays go into a new or empty one, so that "
+                "nothing is overwritten: name another, or empty it"
+            )
+        self._folder = folder
+
+    def write(self, detector: Detector, file: File) -> None:
+        """Explain a file that was scored.
+
+        Raises:
+            PipelineError: the detector cannot explain.
+        """
+        with replacing(self._free(file.name)) as partial:
+            detector.explain(NamedImage(file.name, file.read())).overlay().save(partial, "PNG")
+
+    def _free(self, name: str) -> Path:
+        """Where the overlay of the file goes; inside the folder, whatever the name is."""
+        parts = [_safe(part) for part in Path(name).parts if part != Path(name).anchor]
+        target = self._folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
+        number = 2
+        while target.exists():  # such as `../a.jpg` and `__/a.jpg`
+            target = target.with_name(f"{parts[-1]} ({number}).png")
+            number += 1
+        return target
+
+
+def _safe(part: str) -> str:
+    """A part of a path that leads into a folder, and is not too long for one."""
+    if part == "..":
+        return "__"
+    return os.fsencode(part)[:_LONGEST_PART].decode("utf-8", "replace")
