@@ -19,7 +19,7 @@ EXIT_STATUS = """\b
 Exit status:
   0    every file was used
   1    an error, which one line tells; not all was done
-  2    the command line was wrong
+  2    an option or argument is unknown or missing
   3    some files were refused; their rows say why, and the others were used
   130  interrupted"""
 

@@ -16,7 +16,7 @@ from deepfake.common.text import printable
 from deepfake.data.images import BadImage
 from deepfake.serving import description, inputs, report, rows
 from deepfake.serving.about import about
-from deepfake.serving.detector import Detector
+from deepfake.serving.detector import Detector, NamedImage
 from deepfake.serving.file_facts import file_facts, lines
 from deepfake.serving.inputs import File, Refused
 from deepfake.serving.predicting import Overlays, predictions
@@ -39,7 +39,7 @@ def predict(
     threads: int | None,
 ) -> int:
     """Score what is named; the arguments are those of `cli.predict`."""
-    chosen = format or (rows.format_of(output) if output else "table")
+    of_output = rows.format_of(output) if output else "table"
     if report_path:
         report.require_suffix(report_path)
     overlays = Overlays(explain) if explain else None
@@ -47,21 +47,22 @@ def predict(
     detector = Detector.load(model, threads)
     counts = Counts()
     with ExitStack() as stack:
-        writer = rows.writer(stack.enter_context(_open(output)), chosen)
-        page = (
-            stack.enter_context(report.writing(report_path, detector.description))
-            if report_path
-            else None
-        )
+        writer = rows.writer(stack.enter_context(_open(output)), format or of_output)
+        page = None
+        if report_path:
+            page = stack.enter_context(report.writing(report_path, detector.description))
         quiet = output is None and sys.stdout.isatty()  # there the rows show how far it is
         for file, prediction in _shown(predictions(detector, files), len(files), quiet):
             counts.count(prediction)
             writer.write(prediction)
-            if overlays and prediction.score is not None:
-                overlays.write(detector, file)
+            with_thumbnail = page is not None and counts.total() <= THUMBNAILS
+            data = None
+            if prediction.score is not None and (overlays or with_thumbnail):
+                data = _again(file)
+            if overlays and data is not None:
+                overlays.write(detector, NamedImage(file.name, data))
             if page:
-                small = prediction.score is not None and counts.total() <= THUMBNAILS
-                page.add(prediction, report.thumbnail(file.read()) if small else None)
+                page.add(prediction, report.thumbnail(data) if data and with_thumbnail else None)
     print(counts.sentence(), file=sys.stderr)
     return SOME_REFUSED if counts["refused"] else 0
 
@@ -103,6 +104,15 @@ def _named(paths: list[str]) -> list[File]:
     return found.files
 
 
+def _again(file: File) -> bytes | None:
+    """Read a file that was scored; files are not kept in memory until their scores come."""
+    try:
+        return file.read()
+    except Refused as error:
+        print(f"{printable(file.name)}: scored, and then {error}", file=sys.stderr)
+        return None
+
+
 @contextmanager
 def _open(output: Path | None) -> Iterator[IO[str]]:
     """The file for the rows, put in place at the end; or standard output.
@@ -110,14 +120,18 @@ def _open(output: Path | None) -> Iterator[IO[str]]:
     Raises:
         PipelineError: whoever read standard output has left, as `| head` does.
     """
-    options = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
     if output is not None:
-        with replacing(output) as partial, partial.open("w", **options) as file:
+        with (
+            replacing(output) as partial,
+            partial.open("w", encoding="utf-8", newline="\n") as file,
+        ):
             yield file
         return
     try:
         # `sys.stdout` drops what nobody reads, and all images would be scored for nobody.
-        with open(sys.stdout.fileno(), "w", closefd=False, buffering=1, **options) as file:
+        with open(
+            sys.stdout.fileno(), "w", buffering=1, encoding="utf-8", newline="\n", closefd=False
+        ) as file:
             yield file
     except BrokenPipeError:
         raise PipelineError("stopped: standard output was closed before the last row") from None

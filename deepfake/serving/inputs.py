@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from deepfake.common.errors import PipelineError
@@ -85,8 +86,8 @@ class Inputs:
             return ""
         what = "file was" if self.others == 1 else "files were"
         return (
-            f"{self.others:,} other {what} passed over, such as {shown(self.example)}: in folders "
-            f"and zips only names that end in {', '.join(SUFFIXES)} count"
+            f"{self.others:,} other {what} passed over, such as {shown(self.example)}, which has "
+            "no image's name"
         )
 
 
@@ -112,8 +113,8 @@ def find(paths: Iterable[str]) -> Inputs:
                 found.files.append(file)
     if not found.files:
         where = ", ".join(shown(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-        note = found.passed_over()
-        raise PipelineError(f"no images found in {where}" + (f"; {note}" if note else ""))
+        note = found.passed_over() or f"files that end in {', '.join(SUFFIXES)} count"
+        raise PipelineError(f"no images found in {where}: {note}")
     return found
 
 
@@ -186,7 +187,8 @@ def _has_image_name(path: str, found: Inputs) -> bool:
 
 
 def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
+    hidden = name.startswith(".") and name not in (".", "..")
+    return hidden or name.lower() in _JUNK
 
 
 def _within(path: str, root: str) -> bool:
@@ -208,7 +210,9 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+@cache
 def _standard_input() -> bytes:
+    """Read once; a report or an explanation asks for it again."""
     return _at_most(sys.stdin.buffer.read(MOST_BYTES + 1))
 
 

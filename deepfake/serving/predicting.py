@@ -57,14 +57,14 @@ class Overlays:
             )
         self._folder = folder
 
-    def write(self, detector: Detector, file: File) -> None:
-        """Explain a file that was scored.
+    def write(self, detector: Detector, image: NamedImage) -> None:
+        """Explain an image that was scored.
 
         Raises:
             PipelineError: the detector cannot explain.
         """
-        with replacing(self._free(file.name)) as partial:
-            detector.explain(NamedImage(file.name, file.read())).overlay().save(partial, "PNG")
+        with replacing(self._free(image.name)) as partial:
+            detector.explain(image).overlay().save(partial, "PNG")
 
     def _free(self, name: str) -> Path:
         """Where the overlay of the file goes; inside the folder, whatever the name is."""

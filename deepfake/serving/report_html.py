@@ -95,10 +95,8 @@ class HtmlReport:
         self._path = path
         self._description = description
         self._counts = Counts()
-        # Names may hold what UTF-8 has no letter for.
-        self._rows = tempfile.TemporaryFile(
-            "w+", encoding="utf-8", errors="backslashreplace", dir=path.parent
-        )
+        folder = path.parent  # where there is room for the page, there is for its rows
+        self._rows = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +132,7 @@ class HtmlReport:
         )
         notes = ""
         if total > THUMBNAILS:
-            notes = f"<p>The first {THUMBNAILS:,} images are shown.</p>"
+            notes = f"<p>Of the first {THUMBNAILS:,} images there is a thumbnail.</p>"
         if total > MOST_ROWS:
             notes += f"<p>The first {MOST_ROWS:,} of {total:,} images are listed.</p>"
         return (

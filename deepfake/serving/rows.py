@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -21,7 +22,8 @@ class Writer(Protocol):
 
 def writer(file: IO[str], format: str) -> Writer:
     """What writes predictions to an open file; the format is `table`, `csv` or `json`."""
-    return {"table": _Table, "csv": _Csv, "json": _Json}[format](file)
+    writers: dict[str, Callable[[IO[str]], Writer]] = {"table": _Table, "csv": _Csv, "json": _Json}
+    return writers[format](file)
 
 
 def format_of(output: Path) -> str:
