@@ -10,7 +10,7 @@ from deepfake.common.files import replacing
 from deepfake.serving.detector import Detector, NamedImage, Prediction
 from deepfake.serving.inputs import File, Refused
 
-_LONGEST_PART = 240  # bytes of a name in a folder, so that `.png` and a number still fit
+_LONGEST_PART = 200  # bytes of a name in a folder, so that what is added to it still fits
 
 
 def predictions(detector: Detector, files: Iterable[File]) -> Iterator[tuple[File, Prediction]]:
