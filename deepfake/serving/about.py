@@ -13,7 +13,7 @@ LIMITS = (
 )
 _NAMES = {
     "roc_auc": "ROC-AUC", "accuracy": "accuracy", "recall": "fakes found",
-    "specificity": "reals left alone", "false_positive_rate": "reals called fake",
+    "specificity": "reals recognised", "false_positive_rate": "reals called fake",
     "false_negative_rate": "fakes called real",
 }  # fmt: skip
 
@@ -74,7 +74,7 @@ def _value(found: Any) -> str:
     value = found["value"]
     if value is None:
         return "unknown"
-    if "low" not in found:
+    if found.get("low") is None:
         return f"{value:.3f}"
     return f"{value:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 

@@ -108,7 +108,7 @@ def predict(
 def inspect(paths: Paths, format: Facts = TextFormat.TEXT) -> None:
     """Show what each file says of itself: camera, software, JPEG settings, C2PA manifest.
 
-    No detector is needed. What a file says can be forged; the signature of a C2PA manifest cannot.
+    No detector is needed. What a file says can be forged, or removed.
     """
     from deepfake.serving import commands
 

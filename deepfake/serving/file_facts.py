@@ -1,7 +1,7 @@
 """What an image file says about itself: format, compression, camera, software, provenance.
 
-Nothing here is proof: whoever writes a file can write this, too. Only the signature of a C2PA
-manifest shows that a file is as its signer left it.
+Nothing here is proof: whoever writes a file can write this, too. The signature of a C2PA manifest
+shows that a file is as its signer left it, whoever that is.
 """
 
 import io

@@ -155,7 +155,7 @@ def _row(prediction: Prediction, thumbnail: bytes | None) -> str:
     else:
         value = f"{prediction.score:.6f}"
         score = (
-            f'<td class="score" data-value="{value}">{prediction.score:.3f}'
+            f'<td class="score" data-value="{value}">{prediction.score:.4f}'
             f'<span class="scale {prediction.verdict}" aria-hidden="true">'
             f'<i style="width: {prediction.score:.1%}"></i></span></td>'
         )

@@ -94,7 +94,7 @@ class PdfReport:
             row.cell("-")
             verdict = f"refused: {_known(shown(prediction.reason or '', _LONGEST_REASON))}"
         else:
-            row.cell(f"{prediction.score:.3f}")
+            row.cell(f"{prediction.score:.4f}")
         colour = _COLOURS.get(verdict, _GREY)
         row.cell(verdict, style=self._fpdf.FontFace(color=colour, emphasis="BOLD"))
 

@@ -38,6 +38,7 @@ SKIPPED = {
     "dvc exp run --temp -n small": "50 epochs; test_image_training.py trains a small one",
     "make robustness": "minutes; tests/tools/test_robustness.py",
     "make ui": "runs until Ctrl+C; tests/tools/test_ui.py runs it",
+    "deepfake ": "is there after `pip install .`; tests/serving/test_use_page.py runs these",
     "make repro REQUIREMENTS=": "installs packages for a GPU",
     "dvc exp run -n faces140k": "needs a Kaggle account; test_kaggle_ingest.py has a server",
     "dvc exp run -n forensics": "needs a Kaggle account; test_kaggle_ingest.py has a server",

@@ -61,7 +61,7 @@ def test_page_has_counts_rows_and_the_detector(tmp_path):
     rows = re.findall(r"<tr><td>.*</tr>", page)
     assert len(rows) == 4
     assert "faces/a.jpg" in rows[0]
-    assert "0.250" in rows[0]
+    assert "0.2500" in rows[0]
     assert 'verdict real">real' in rows[0]
     assert "refused</span>: truncated" in rows[3]
     assert "<img" not in rows[3]
@@ -126,7 +126,7 @@ def test_pdf(tmp_path):
     assert data.startswith(b"%PDF-")
     assert data.count(b"/DCTDecode") == 1  # one thumbnail, used three times
     shown = text_of(data)
-    for said in ("4 images: 1 fake, 1 real, 1 uncertain, 1 refused", "faces/a.jpg", "0.250"):
+    for said in ("4 images: 1 fake, 1 real, 1 uncertain, 1 refused", "faces/a.jpg", "0.2500"):
         assert f"({said})" in shown
     assert "refused: truncated" in shown
     assert "\\\\x1b[2J\\\\udcff\\\\u4e2d.jpg" in shown
@@ -180,8 +180,18 @@ def test_page_sorts_by_score(tmp_path):
         page.goto(path.as_uri())
         scores = page.locator("td.score")
         page.get_by_role("button", name="score").press("Enter")
-        assert [text[:5] for text in scores.all_inner_texts()] == ["–", "0.250", "0.500", "0.750"]
+        assert [text[:6] for text in scores.all_inner_texts()] == [
+            "–",
+            "0.2500",
+            "0.5000",
+            "0.7500",
+        ]
         page.get_by_role("button", name="score").click()
-        assert [text[:5] for text in scores.all_inner_texts()] == ["0.750", "0.500", "0.250", "–"]
+        assert [text[:6] for text in scores.all_inner_texts()] == [
+            "0.7500",
+            "0.5000",
+            "0.2500",
+            "–",
+        ]
         assert page.locator("th[aria-sort=descending]").inner_text().startswith("score")
         assert problems == []
