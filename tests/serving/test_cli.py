@@ -18,6 +18,8 @@ from deepfake.serving import commands
 from deepfake.serving.detector import Detector, NamedImage
 from deepfake.serving.predicting import Overlays
 from tests.conftest import ROOT
+from tests.support.faults.cases import REFUSED
+from tests.support.faults.images import IMAGES
 from tests.support.making import image_file, write, zipped
 from tests.support.serving import faces
 
@@ -130,6 +132,27 @@ def test_rows_of_files_folders_zips_and_patterns(here, exported, detector):
         assert row["verdict"] == expected.verdict
     assert done.stderr.splitlines()[-1].startswith("7 images: ")
     assert done.stderr.splitlines()[-1].endswith(", 1 refused")
+
+
+@pytest.mark.slow
+def test_every_fault_of_an_image_has_its_row(tmp_path, exported):
+    for number, case in enumerate(IMAGES):
+        write(tmp_path, {f"f/{number:02}.jpg": case.make()})
+    before = sorted(tmp_path.rglob("*"))
+    done = run("predict", "f", "--format", "json", "--model", str(exported), cwd=tmp_path)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 3
+    assert [row["reason"] for row in rows] == [
+        case.says if case.outcome == REFUSED else None for case in IMAGES
+    ]
+    assert [row["score"] is None for row in rows] == [case.outcome == REFUSED for case in IMAGES]
+    assert len(done.stderr.splitlines()) == 1  # the counts
+    done = run("inspect", "f", "--format", "json", cwd=tmp_path)
+    assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == [
+        row["name"] for row in rows
+    ]
+    assert (done.returncode, done.stderr) == (3, "")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.slow

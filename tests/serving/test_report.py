@@ -178,20 +178,11 @@ def test_page_sorts_by_score(tmp_path):
         problems: list[str] = []
         page.on("console", lambda message: problems.append(message.text))
         page.goto(path.as_uri())
-        scores = page.locator("td.score")
+        cells = page.locator("td.score")
+        in_order = ["–", "0.2500", "0.5000", "0.7500"]
         page.get_by_role("button", name="score").press("Enter")
-        assert [text[:6] for text in scores.all_inner_texts()] == [
-            "–",
-            "0.2500",
-            "0.5000",
-            "0.7500",
-        ]
+        assert [text[:6] for text in cells.all_inner_texts()] == in_order
         page.get_by_role("button", name="score").click()
-        assert [text[:6] for text in scores.all_inner_texts()] == [
-            "0.7500",
-            "0.5000",
-            "0.2500",
-            "–",
-        ]
+        assert [text[:6] for text in cells.all_inner_texts()] == in_order[::-1]
         assert page.locator("th[aria-sort=descending]").inner_text().startswith("score")
         assert problems == []
