@@ -63,8 +63,9 @@ class Overlays:
         Raises:
             PipelineError: the detector cannot explain.
         """
+        overlay = detector.explain(image).overlay()
         with replacing(self._free(image.name)) as partial:
-            detector.explain(image).overlay().save(partial, "PNG")
+            overlay.save(partial, "PNG")
 
     def _free(self, name: str) -> Path:
         """Where the overlay of the file goes; inside the folder, whatever the name is."""
@@ -81,4 +82,4 @@ def _safe(part: str) -> str:
     """A part of a path that leads into a folder, and is not too long for one."""
     if part == "..":
         return "__"
-    return os.fsencode(part)[:_LONGEST_PART].decode("utf-8", "replace")
+    return os.fsencode(part)[:_LONGEST_PART].decode("utf-8", "ignore")
