@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect test test-fast test-versions lint format docs ui show sync sweep recipes verify bench engines scale robustness torture lock clean
+.PHONY: help install repro inspect score app serve register rollback test test-fast test-versions lint format docs ui show sync sweep recipes verify bench engines scale robustness torture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,11 @@ inspect: ## look at a folder or zip: layout, labels, duplicates, parameters to u
 	@$(if $(DATA),,echo "DATA is missing, the folder or zip to look at: make inspect DATA=faces.zip" >&2; exit 2)
 	@$(MAKE) --no-print-directory install
 	@python -m tools.inspection $(if $(LIMIT),--limit $(LIMIT)) '$(DATA)'
+
+score: ## score a file, folder or zip (DATA=faces.zip, MODEL=data/detector, ARGS="--report report.html")
+	@$(if $(DATA),,echo "DATA is missing, the file, folder or zip to score: make score DATA=faces.zip" >&2; exit 2)
+	@$(MAKE) --no-print-directory install
+	@python -m deepfake.serving.cli predict $(if $(MODEL),--model '$(MODEL)') $(ARGS) '$(DATA)' || test $$? -eq 3
 
 show: install ## print the verdict and both models' metrics (MODEL=data/models/...: its runs)
 	@python -m tools.show $(MODEL)
