@@ -1,0 +1,157 @@
+"""Where in an image its score comes from.
+
+The network in a detector's folder gives activation maps behind the logit, `head.npz` has the layers
+that turn them into the logit, and `detector.json` says how they are put together. The stage
+`export` writes all three (`exporting.explanation`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import reading
+from deepfake.serving.contributions import by_position, spread, statistics, undone
+from deepfake.serving.dense import Dense
+
+if TYPE_CHECKING:
+    from deepfake.serving.detector import Prediction
+
+Heat = NDArray[np.float32]
+
+_FAKE, _REAL = (230, 97, 1), (43, 131, 186)  # orange and blue: apart also for the colour-blind
+_STRONG = 0.99  # quantile of the heat that is drawn in full colour
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where the score of an image comes from.
+
+    Attributes:
+        prediction: of the image.
+        heat: float32 (s, s), of the square that the network sees: above 0 where it speaks for fake,
+            below 0 where it speaks for real, in units of the logit.
+        base: the logit of an image that is average in everything; None for Grad-CAM.
+        method: how the heat was found, in words.
+        exact: whether `heat.sum() + base` is the logit.
+        square: uint8 (s, s, 3), what the network sees.
+    """
+
+    prediction: "Prediction"
+    heat: Heat
+    base: float | None
+    method: str
+    exact: bool
+    square: NDArray[np.uint8]
+
+    def overlay(self, opacity: float = 0.6) -> Pillow.Image:
+        """The square in grey, with what speaks for fake in orange and for real in blue.
+
+        Args:
+            opacity: of the strongest colour, in [0, 1].
+        """
+        if not 0 <= opacity <= 1:
+            raise PipelineError(f"the opacity of an overlay is from 0 to 1; received {opacity}")
+        grey = np.asarray(Pillow.fromarray(self.square).convert("L"), "float32")[..., np.newaxis]
+        strongest = float(np.quantile(np.abs(self.heat), _STRONG)) or 1.0
+        strength = np.clip(self.heat / strongest, -1, 1)[..., np.newaxis]
+        colour = np.where(strength > 0, np.float32(_FAKE), np.float32(_REAL))
+        share = opacity * np.abs(strength)
+        mixed = (1 - share) * grey + share * colour
+        return Pillow.fromarray(mixed.round().astype("uint8"))
+
+
+class Explainer:
+    """Finds the heat of images by the files of one folder; slow to make, so keep it.
+
+    Args:
+        folder: of an exported detector.
+        how: the section `explanation` of its `detector.json`.
+        image_size: pixels.
+
+    Raises:
+        PipelineError: the detector cannot explain its scores; the message says why.
+    """
+
+    def __init__(self, folder: Path, how: Mapping[str, Any], image_size: int) -> None:
+        import openvino
+
+        if how["method"] == "none":
+            raise PipelineError(f"the detector in {folder} cannot explain scores: {how['reason']}")
+        self.how = how
+        with reading(folder / "head.npz"), np.load(folder / "head.npz") as stored:
+            self._arrays = dict(stored)
+        self._head = Dense(how["layers"], self._arrays)
+        core = openvino.Core()
+        with reading(folder / "network.bin"):
+            network = core.read_model(folder / "network.xml")
+        network.reshape([1, image_size, image_size, 3])
+        settings = {"INFERENCE_PRECISION_HINT": "f32"}
+        self._compiled = core.compile_model(network, "CPU", settings)
+        self._outputs = range(len(network.outputs))
+
+    @property
+    def exact(self) -> bool:
+        """Whether heat and base add up to the logit."""
+        return self.how["method"] == "contributions" and self._head.linear
+
+    @property
+    def method(self) -> str:
+        """How the heat is found, in words."""
+        if self.how["method"] == "grad_cam":
+            return f"Grad-CAM at the layer {self.how['layer']}"
+        way = "exact" if self.exact else "linearised at this image"
+        return f"contribution of each position to the logit, {way}"
+
+    def __call__(self, square: Heat) -> tuple[float, Heat, float | None]:
+        """The logit of a square (s, s, 3), float32 in [0, 255]; its heat (s, s); and the base."""
+        request = self._compiled.create_infer_request()
+        request.infer([np.ascontiguousarray(square)[np.newaxis]])
+        logit, *maps = (np.array(request.get_output_tensor(n).data[0]) for n in self._outputs)
+        if self.how["method"] == "grad_cam":
+            heat, base = spread(self._grad_cam(maps[0]), len(square)), None
+        else:
+            heat, base = self._contributions(maps, len(square))
+        return float(logit[0]), heat.astype("float32"), base
+
+    def _contributions(self, maps: list[Heat], size: int) -> tuple[NDArray[Any], float]:
+        """The mean over the views of what each position adds to the logit, and the base."""
+        views, names = self.how["views"], self.how["statistics"]
+        reference = np.asarray(self._arrays["reference"], "float64")
+        blocks = len(maps) // len(views)
+        heat = np.zeros((size, size))
+        for number, view in enumerate(views):
+            shown = maps[number * blocks : (number + 1) * blocks]
+            described = [one for block in shown for one in statistics(names, block)]
+            slope = self._head.slope(np.concatenate(described))
+            found, start = np.zeros((size, size)), 0
+            for block in shown:
+                positions = np.zeros(block.shape[:2])
+                for name, values in zip(names, statistics(names, block), strict=True):
+                    part = slice(start, start + len(values))
+                    positions += by_position(name, block, slope[part])
+                    # Less the average image's share, which belongs to all positions alike.
+                    positions -= slope[part] @ reference[part] / positions.size
+                    start = part.stop
+                found += spread(positions, size)
+            heat += undone(found, view) / len(views)
+        return heat, self._head.logit(reference)
+
+    def _grad_cam(self, activations: Heat) -> NDArray[Any]:
+        """The weighted sum (h, w) of the channels of activations (h, w, c), with its sign.
+
+        A channel's weight is the mean slope of the logit by its positions (Selvaraju et al. 2017,
+        arXiv 1610.02391).
+        """
+        if self.how["reduced_by"] == "mean":
+            positions = activations.shape[0] * activations.shape[1]
+            weights = self._head.slope(activations.mean(axis=(0, 1))) / positions
+        else:
+            slope = self._head.slope(activations.reshape(-1))
+            weights = slope.reshape(activations.shape).mean(axis=(0, 1))
+        return np.asarray(activations @ weights)
