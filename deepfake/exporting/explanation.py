@@ -48,7 +48,7 @@ def explainable(classify: Any, recipe: str, embed: EmbedParams) -> Explainable:
     except UnknownLayer as error:
         logit = classify.get_layer("score").input
         network = keras.Model(classify.input, [logit], name="network")
-        return Explainable(network, {"method": "none", "reason": str(error)}, {})
+        return Explainable(network, {"method": None, "why": str(error)}, {})
 
 
 def _of_statistics(classify: Any, embed: EmbedParams) -> Explainable:

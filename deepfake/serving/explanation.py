@@ -5,10 +5,12 @@ that turn them into the logit, and `detector.json` says how they are put togethe
 `export` writes all three (`exporting.explanation`).
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,12 @@ from PIL import Image as Pillow
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import reading
+from deepfake.common.text import printable
+from deepfake.data.images import resized
+from deepfake.serving import description
 from deepfake.serving.contributions import by_position, spread, statistics, undone
 from deepfake.serving.dense import Dense
-
-if TYPE_CHECKING:
-    from deepfake.serving.detector import Prediction
+from deepfake.serving.detector import Detector, Image, Prediction, pixels_of
 
 Heat = NDArray[np.float32]
 
@@ -42,7 +45,7 @@ class Explanation:
         square: uint8 (s, s, 3), what the network sees.
     """
 
-    prediction: "Prediction"
+    prediction: Prediction
     heat: Heat
     base: float | None
     method: str
@@ -66,6 +69,34 @@ class Explanation:
         return Pillow.fromarray(mixed.round().astype("uint8"))
 
 
+def explain(detector: Detector, image: Image) -> Explanation:
+    """Show where in an image the score of a detector comes from.
+
+    Raises:
+        PipelineError: the image is refused, or the detector cannot explain; the message says why.
+    """
+    explainer = _explainer(detector.folder.resolve(), detector.description.digest)
+    (prediction,) = detector.predict(image)
+    if prediction.reason is not None:
+        name = printable(prediction.name)
+        raise PipelineError(f"{name}: cannot be explained: {prediction.reason}")
+    square = resized(pixels_of(image), detector.description.image_size)
+    _, heat, base = explainer(square)
+    shown = square.round().astype("uint8")
+    return Explanation(prediction, heat, base, explainer.method, explainer.exact, shown)
+
+
+@lru_cache(maxsize=4)
+def _explainer(folder: Path, digest: str) -> "Explainer":
+    """The explainer of the detector that has this digest."""
+    described = description.read(folder)
+    if described.digest != digest:
+        raise PipelineError(
+            f"{folder} holds another detector than the one that was loaded from it: load it again"
+        )
+    return Explainer(folder, described.explanation, described.image_size)
+
+
 class Explainer:
     """Finds the heat of images by the files of one folder; slow to make, so keep it.
 
@@ -81,8 +112,8 @@ class Explainer:
     def __init__(self, folder: Path, how: Mapping[str, Any], image_size: int) -> None:
         import openvino
 
-        if how["method"] == "none":
-            raise PipelineError(f"the detector in {folder} cannot explain scores: {how['reason']}")
+        if how["method"] is None:
+            raise PipelineError(f"the detector in {folder} cannot explain scores: {how['why']}")
         self.how = how
         with reading(folder / "head.npz"), np.load(folder / "head.npz") as stored:
             self._arrays = dict(stored)
@@ -94,6 +125,7 @@ class Explainer:
         settings = {"INFERENCE_PRECISION_HINT": "f32"}
         self._compiled = core.compile_model(network, "CPU", settings)
         self._outputs = range(len(network.outputs))
+        self._one = threading.Lock()
 
     @property
     def exact(self) -> bool:
@@ -110,9 +142,9 @@ class Explainer:
 
     def __call__(self, square: Heat) -> tuple[float, Heat, float | None]:
         """The logit of a square (s, s, 3), float32 in [0, 255]; its heat (s, s); and the base."""
-        request = self._compiled.create_infer_request()
-        request.infer([np.ascontiguousarray(square)[np.newaxis]])
-        logit, *maps = (np.array(request.get_output_tensor(n).data[0]) for n in self._outputs)
+        with self._one:
+            found = self._compiled([np.ascontiguousarray(square)[np.newaxis]])
+        logit, *maps = (found[number][0] for number in self._outputs)
         if self.how["method"] == "grad_cam":
             heat, base = spread(self._grad_cam(maps[0]), len(square)), None
         else:
