@@ -11,7 +11,7 @@ from pydantic import (
 )
 
 from deepfake.common.labels import SPLITS
-from deepfake.params.base import Count, Positive, Section, Whole, described
+from deepfake.params.base import Count, Positive, Section, Whole, described, distinct
 from deepfake.params.data import DataParams, ExternalParams
 from deepfake.params.models import BackboneParams, EmbedParams, TrainParams
 
@@ -77,6 +77,23 @@ class CompareParams(Section):
     confidence: Annotated[float, Field(gt=0, lt=1)] = described("confidence level of the intervals")
 
 
+def _loadable(formats: list[str]) -> list[str]:
+    if "openvino" not in formats:
+        raise ValueError("leaves out openvino, which the detector itself is read from")
+    return formats
+
+
+class ExportParams(Section):
+    formats: Annotated[
+        list[Literal["openvino", "onnx", "tflite", "tflite_float16", "tflite_int8"]],
+        AfterValidator(distinct),
+        AfterValidator(_loadable),
+    ] = described("formats that the detector's network is written in; openvino is one of them")
+    images: Annotated[int, Field(ge=2, le=100_000)] = described(
+        "images of `valid`, at most, on which each format is compared with Keras"
+    )
+
+
 class ExecutionParams(Section):
     """What decides speed and not results: no stage depends on it."""
 
@@ -111,5 +128,6 @@ class Params(Section):
     train: TrainParams
     evaluate: EvaluateParams
     compare: CompareParams
+    export: ExportParams
     execution: ExecutionParams
     tracking: TrackingParams
