@@ -36,7 +36,8 @@ def write_formats(classify: Any, chosen: ExportParams, images: Path, folder: Pat
     all columns but the speed, which is another each time.
 
     Args:
-        classify: the model `classify` of the detector, from pixels to P(fake).
+        classify: the model `classify` of the detector, from pixels to P(fake): the measure.
+        network: the same, from pixels to the logit (and maps), which is converted.
         chosen: which formats, and how many images are compared.
         images: the folder of shards.
         folder: of the exported detector; it has the network for OpenVINO already.
@@ -54,7 +55,7 @@ def write_formats(classify: Any, chosen: ExportParams, images: Path, folder: Pat
         path = folder / FORMATS[name].file
         try:
             if name != "openvino":
-                convert(classify, name, path, lambda: squares(images, "train", _CALIBRATED, size))
+                convert(network, name, path, lambda: squares(images, "train", _CALIBRATED, size))
             runs[name] = runtimes.runtime(name, path, size)
         except PipelineError:
             raise

@@ -19,16 +19,21 @@ from deepfake.models.tensorflow_setup import quiet
 Squares = Callable[[], Iterable[NDArray[np.float32]]]
 
 
-def convert(classify: Any, name: str, path: Path, calibration: Squares) -> None:
+def convert(network: Any, name: str, path: Path, calibration: Squares) -> None:
     """Write a network in a format.
 
     Args:
-        classify: the model `classify` of the detector, from pixels to P(fake).
+        network: a Keras model from pixels to the logit, and perhaps more outputs.
         name: of the format.
         path: of the file.
         calibration: gives squares (s, s, 3) of `train`, by which int8 finds the ranges of
             activations.
     """
+    import keras
+
+    logit = network.outputs[0]
+    score = keras.layers.Activation("sigmoid", dtype="float32", name="score")(logit)
+    classify = keras.Model(network.input, score, name="detector")
     with replacing(path) as partial, warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # of converters, about NumPy and their own formats
         if name == "onnx":

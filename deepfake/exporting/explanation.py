@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from deepfake.exporting.head import Arrays, UnknownLayer, dense_layers
+from deepfake.exporting.head import Arrays, UnknownLayer, dense_layers, standard_deviation
 from deepfake.models import pooling, registry
 from deepfake.models.symmetries import seen
 from deepfake.params import EmbedParams
@@ -56,13 +57,13 @@ def _of_statistics(classify: Any, embed: EmbedParams) -> Explainable:
     import keras
     from keras import ops
 
-    head, square = classify.get_layer("head"), classify.input
-    describe = _describing(classify.get_layer("features"), embed)
-    maps, logits = [], []
+    square, head = classify.input, classify.get_layer("head")
+    shown_once = _of_one_view(classify.get_layer("features"), head, embed)
+    logits, maps = [], []
     for view in embed.views:
-        described, *shown = describe(seen(square, view))
+        logit, *shown = shown_once(seen(square, view))
+        logits.append(logit)
         maps += shown
-        logits.append(head(described))
     mean = ops.mean(ops.stack(logits), axis=0) if len(logits) > 1 else logits[0]
     network = keras.Model(square, [mean, *maps], name="network")
 
@@ -79,8 +80,9 @@ def _of_statistics(classify: Any, embed: EmbedParams) -> Explainable:
     return Explainable(network, description, arrays)
 
 
-def _describing(features: Any, embed: EmbedParams) -> Any:
-    """As `pooling.features`, with the activations of each scale and layer behind the features."""
+def _of_one_view(features: Any, head: Any, embed: EmbedParams) -> Any:
+    """As `pooling.features` with the head behind it: from pixels to the logit, then the activations
+    of each scale and layer."""
     import keras
     from keras import ops
 
@@ -89,15 +91,31 @@ def _describing(features: Any, embed: EmbedParams) -> Any:
     scaled = registry.preprocessed(pixels, trunk.name)
     described, maps = [], []
     for scale in embed.scales:
-        side = round(scale * pixels.shape[1])
-        outputs = trunk(
-            scaled if side == pixels.shape[1] else pooling.resized(scaled, side), training=False
-        )
+        outputs = trunk(_shrunk(scaled, scale), training=False)
         for output in outputs if isinstance(outputs, list | tuple) else [outputs]:
             maps.append(ops.cast(output, "float32"))
             described += [pooling.statistic(name, output) for name in embed.statistics]
-    joined = ops.concatenate(described, axis=-1) if len(described) > 1 else described[0]
-    return keras.Model(pixels, [joined, *maps], name="describe")
+    x = ops.concatenate(described, axis=-1) if len(described) > 1 else described[0]
+    standardise, *others = head.layers[1:]
+    # In plain operations: converters take Keras's layer for inputs of the network.
+    x = (x - np.asarray(standardise.mean)) / standard_deviation(standardise)
+    for layer in others:
+        x = layer(x)
+    return keras.Model(pixels, [x, *maps], name="one_view")
+
+
+def _shrunk(pixels: Any, scale: float) -> Any:
+    """Square images (batch, s, s, c), resized to `scale` as `pooling.resized` does it, by products
+    of matrices: converters do not know antialiasing."""
+    from keras import ops
+
+    before = pixels.shape[1]
+    after = round(scale * before)
+    if after == before:
+        return pixels
+    one = Image.fromarray(np.eye(before, dtype="float32"))
+    rows = np.asarray(one.resize((before, after), Image.Resampling.BILINEAR))
+    return ops.einsum("ai,bj,nijc->nabc", rows, rows, pixels)
 
 
 def _of_one_map(classify: Any) -> Explainable:

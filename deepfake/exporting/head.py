@@ -34,6 +34,11 @@ def dense_layers(layers: Sequence[Any]) -> tuple[Layers, Arrays]:
     return found, arrays
 
 
+def standard_deviation(normalization: Any) -> np.ndarray:
+    """What Keras's layer `Normalization` divides by, (d,)."""
+    return np.maximum(np.sqrt(np.ravel(normalization.variance)), _EPSILON)
+
+
 def _parts(layer: Any) -> list[tuple[str, dict[str, Any]]]:
     """What one Keras layer does, in order."""
     from keras import layers
@@ -47,8 +52,8 @@ def _parts(layer: Any) -> list[tuple[str, dict[str, Any]]]:
             relu = layer.activation.__name__ == "relu"
             return [dense, ("leaky", {"slope": 0.0})] if relu else [dense]
         case layers.Normalization():
-            std = np.maximum(np.sqrt(np.asarray(layer.variance).reshape(-1)), _EPSILON)
-            return [("affine", {"scale": 1 / std, "offset": -np.ravel(layer.mean) / std})]
+            scale = 1 / standard_deviation(layer)
+            return [("affine", {"scale": scale, "offset": -np.ravel(layer.mean) * scale})]
         case layers.BatchNormalization():
             scale, offset, mean, variance = layer.get_weights()
             scale = scale / np.sqrt(variance + layer.epsilon)
