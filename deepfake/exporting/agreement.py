@@ -29,7 +29,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def write_formats(classify: Any, chosen: ExportParams, images: Path, folder: Path) -> pd.DataFrame:
+def write_formats(
+    classify: Any, network: Any, chosen: ExportParams, images: Path, folder: Path) -> pd.DataFrame:
     """Write the formats, and a table of how well each agrees with Keras on `valid`.
 
     A file whose scores are off by more than its tolerance is deleted. The table `formats.csv` has

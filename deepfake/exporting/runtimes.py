@@ -17,8 +17,10 @@ Score = Callable[[NDArray[np.float32]], float]
 
 def keras(classify: Any) -> Score:
     """The model `classify` of the detector, compiled by TensorFlow."""
+    import tensorflow as tf
+
     forward = keras_engine.compiled(classify, classify.input.shape[1])
-    return lambda square: float(forward(square[np.newaxis]).numpy()[0, 0])
+    return lambda square: float(forward(tf.constant(square[np.newaxis])).numpy()[0, 0])
 
 
 def runtime(name: str, path: Path, image_size: int) -> Score:
