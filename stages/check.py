@@ -9,6 +9,7 @@ from pathlib import Path
 from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import write_text
+from deepfake.exporting import formats
 from deepfake.ingest import external
 from deepfake.models import registry, tensorflow_setup
 from deepfake.sources import open_source
@@ -24,6 +25,7 @@ def main() -> None:
     Path("params.yaml").touch()
     settings = params.load()
     recipes.check(settings)
+    formats.check(settings.export.formats)
     _check_sources(settings)
     wanted = settings.backbone.weights == "imagenet" and settings.train.recipe != "cnn"
     if wanted and not registry.imagenet_file(settings.backbone).exists():

@@ -4,6 +4,7 @@ import shutil
 
 from deepfake import params
 from deepfake.common import paths
+from deepfake.exporting import agreement
 from deepfake.exporting.export import export
 from deepfake.models import tensorflow_setup
 from deepfake.tracking.run import start_run
@@ -16,9 +17,11 @@ def main() -> None:
     with start_run(settings.tracking, stage="export", kind="data") as run:
         tensorflow_setup.start(seed=settings.seed, precision="float32")
         shutil.rmtree(paths.EXPORTED, ignore_errors=True)
-        written = export(settings, paths.EXPORTED)
+        written, table = export(settings, paths.EXPORTED)
         run.tags({"detector": written.digest})
-        run.files([paths.EXPORTED / "detector.json"])
+        run.files([paths.EXPORTED / "detector.json", paths.EXPORTED / agreement.TABLE])
+        run.metrics(agreement.speeds(table))
+    print(agreement.shown(table))
     print(f"{paths.EXPORTED}: {written.name}, {written.image_size} pixels, {written.digest[:12]}")
 
 

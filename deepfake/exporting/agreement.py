@@ -30,7 +30,8 @@ COLUMNS = [
 
 
 def write_formats(
-    classify: Any, network: Any, chosen: ExportParams, images: Path, folder: Path) -> pd.DataFrame:
+    classify: Any, network: Any, chosen: ExportParams, images: Path, folder: Path
+) -> pd.DataFrame:
     """Write the formats, and a table of how well each agrees with Keras on `valid`.
 
     A file whose scores are off by more than its tolerance is deleted. The table `formats.csv` has
@@ -83,6 +84,12 @@ def write_formats(
 def shown(table: pd.DataFrame) -> str:
     """The table for people."""
     return str(table.drop(columns="sha256").to_string(index=False, na_rep="", float_format="%.6g"))
+
+
+def speeds(table: pd.DataFrame) -> dict[str, float]:
+    """Images per second of each runtime, under names for MLflow."""
+    measured = table.dropna(subset=[_SPEED])
+    return {f"{_SPEED}_{name}": speed for name, speed in measured[["format", _SPEED]].values}
 
 
 def squares(images: Path, split: str, most: int, size: int) -> Iterator[NDArray[np.float32]]:

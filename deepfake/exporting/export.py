@@ -5,11 +5,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from deepfake.common import paths
-from deepfake.common.files import read_json, write_text
+from deepfake.common.files import read_json, replacing, write_text
 from deepfake.data import shards
 from deepfake.evaluation import decision
-from deepfake.exporting.detector_network import detector_network
+from deepfake.exporting.agreement import write_formats
+from deepfake.exporting.explanation import Explainable, explainable
 from deepfake.inference import openvino_export
 from deepfake.models import image_model
 from deepfake.params import Params
@@ -17,7 +21,7 @@ from deepfake.serving import description
 from deepfake.serving.description import Description
 
 
-def export(settings: Params, folder: Path) -> Description:
+def export(settings: Params, folder: Path) -> tuple[Description, pd.DataFrame]:
     """Write the detector that the stages before have made.
 
     Args:
@@ -25,12 +29,16 @@ def export(settings: Params, folder: Path) -> Description:
         folder: `detector.json` comes last into it.
 
     Returns:
-        What was written.
+        What was written, and how well each format agrees with Keras.
+
+    Raises:
+        PipelineError: OpenVINO's scores are not Keras's.
     """
-    model = image_model.load(paths.DETECTOR)
-    network = detector_network(model)
-    image_size = network.input.shape[1]
-    openvino_export.export(network, folder / description.NETWORK, image_size)
+    classify = image_model.load(paths.DETECTOR).get_layer("classify")
+    found = explainable(classify, settings.train.recipe, settings.embed)
+    image_size = classify.input.shape[1]
+    files = write_network(found, folder, image_size)
+    table = write_formats(classify, found.network, settings.export, paths.IMAGES, folder)
     write_text(folder / description.TRAIN_IMAGES, train_images(paths.IMAGES))
     values = {
         "name": _name(settings),
@@ -39,10 +47,20 @@ def export(settings: Params, folder: Path) -> Description:
         **_decided(),
         "evaluation": _evaluation(),
         "trained_on": _trained_on(),
-        "explanation": {"method": None, "why": "this detector has no explanation"},
+        "explanation": found.description,
     }
-    files = [description.NETWORK, description.WEIGHTS, description.TRAIN_IMAGES]
-    return description.write(folder, values, files)
+    return description.write(folder, values, [*files, description.TRAIN_IMAGES]), table
+
+
+def write_network(found: Explainable, folder: Path, image_size: int) -> list[str]:
+    """Write the network for OpenVINO, and what explains its scores; returns the files' names."""
+    openvino_export.export(found.network, folder / description.NETWORK, image_size)
+    files = [description.NETWORK, description.WEIGHTS]
+    if found.description["method"] is None:
+        return files
+    with replacing(folder / description.HEAD) as partial:
+        np.savez(partial, **found.arrays)  # type: ignore[arg-type]
+    return [*files, description.HEAD]
 
 
 def train_images(images: Path) -> str:

@@ -14,6 +14,7 @@ FORMAT = 1  # of the folder; a change that an older reader would misread raises 
 FILE = "detector.json"
 NETWORK = "network.xml"
 WEIGHTS = "network.bin"
+HEAD = "head.npz"  # of the detectors that explain their scores
 TRAIN_IMAGES = "train_images.txt"
 
 

@@ -115,12 +115,12 @@ class Explainer:
         if how["method"] is None:
             raise PipelineError(f"the detector in {folder} cannot explain scores: {how['why']}")
         self.how = how
-        with reading(folder / "head.npz"), np.load(folder / "head.npz") as stored:
+        with reading(folder / description.HEAD), np.load(folder / description.HEAD) as stored:
             self._arrays = dict(stored)
         self._head = Dense(how["layers"], self._arrays)
         core = openvino.Core()
-        with reading(folder / "network.bin"):
-            network = core.read_model(folder / "network.xml")
+        with reading(folder / description.WEIGHTS):
+            network = core.read_model(folder / description.NETWORK)
         network.reshape([1, image_size, image_size, 3])
         settings = {"INFERENCE_PRECISION_HINT": "f32"}
         self._compiled = core.compile_model(network, "CPU", settings)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfake import params
 from deepfake.serving import description
 from deepfake.sources.portraits.render import render
 from tests.support.networks import LAYERS, SIZE, VIEWS, linear
 
+ROOT = Path(__file__).resolve().parents[2]
 DECIDED = {
     "temperature": 1.0,
     "threshold": 0.5,
@@ -23,8 +25,8 @@ def small_detector(folder: Path) -> Path:
 
     `image.keras` beside the folder is the model. Takes some seconds, for TensorFlow starts.
     """
-    from deepfake.exporting.detector_network import detector_network
-    from deepfake.inference import openvino_export
+    from deepfake.exporting.explanation import explainable
+    from deepfake.exporting.export import write_network
     from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
 
     tensorflow_setup.start(seed=3, precision="float32")
@@ -34,7 +36,11 @@ def small_detector(folder: Path) -> Path:
     head = image_model.keras_head(linear(len(kernel), kernel), 0.0)
     model = image_model.assemble(features, head, VIEWS, SIZE)
     image_model.save(model, folder.parent / "image.keras")
-    openvino_export.export(detector_network(model), folder / description.NETWORK, SIZE)
+    made = params.load(ROOT / "params.yaml").embed.model_copy(
+        update={"layers": LAYERS, "pooling": "mean_std", "views": VIEWS}
+    )
+    found = explainable(model.get_layer("classify"), "probe", made)
+    files = write_network(found, folder, SIZE)
     (folder / description.TRAIN_IMAGES).write_text("0123456789abcdef\n", encoding="utf-8")
     values = {
         "name": "probe, MobileNetV2",
@@ -55,10 +61,9 @@ def small_detector(folder: Path) -> Path:
             "images": {"real": 700, "fake": 700},
             "weights": "random",
         },
-        "explanation": {"method": None, "why": "this detector has no explanation"},
+        "explanation": found.description,
     }
-    files = [description.NETWORK, description.WEIGHTS, description.TRAIN_IMAGES]
-    description.write(folder, values, files)
+    description.write(folder, values, [*files, description.TRAIN_IMAGES])
     return folder
 
 
