@@ -94,12 +94,12 @@ def speeds(table: pd.DataFrame) -> dict[str, float]:
 
 def squares(images: Path, split: str, most: int, size: int) -> Iterator[NDArray[np.float32]]:
     """The resized squares of at most `most` images of a split, spread over it."""
-    for image_file in _spread(images, split, most):
+    for image_file in spread(images, split, most):
         with shards.decoding(image_file):
             yield resized(decode(image_file.data), size)
 
 
-def _spread(images: Path, split: str, most: int) -> Iterator[shards.ImageFile]:
+def spread(images: Path, split: str, most: int) -> Iterator[shards.ImageFile]:
     """At most `most` images of a split, at equal distances."""
     total = shards.count(images, split)
     wanted = set(np.linspace(0, total - 1, min(most, total)).astype(int).tolist())
@@ -118,7 +118,7 @@ def _scored(
     scores: dict[str, list[float]] = {name: [] for name in runs}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     total = min(most, shards.count(images, "valid"))
-    for image_file in progress.shown(_spread(images, "valid", most), total, "compare", "images"):
+    for image_file in progress.shown(spread(images, "valid", most), total, "compare", "images"):
         labels.append(image_file.label)
         with shards.decoding(image_file):
             square = resized(decode(image_file.data), size)
