@@ -35,14 +35,14 @@ def textures(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.stack(large)[:, :height, :width].round().astype("uint8")
 
 
-def write_shards(folder: Path, decoded: Any) -> None:
-    """The images as PNG in one shard."""
+def write_shards(folder: Path, decoded: Any, split: str = "test") -> None:
+    """The images as PNG in one shard of a split."""
     with shards.ShardWriter(folder, 10) as writer:
         for number, pixels in enumerate(decoded):
             data = io.BytesIO()
             Image.fromarray(pixels).save(data, "PNG")
             name = str(number)
-            writer.write(shards.ImageFile(name, number % 2, "test", name, data.getvalue()))
+            writer.write(shards.ImageFile(name, number % 2, split, name, data.getvalue()))
 
 
 def drawn_head(dimensions: int, hidden: list[int]) -> Head:
