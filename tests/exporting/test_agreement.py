@@ -32,9 +32,8 @@ def written(network: Any, images: Path, tmp_path_factory: pytest.TempPathFactory
     """A detector in all formats: its folder, and the table."""
     from deepfake.exporting.export import write_network
 
-    classify, found = probe(
-        network, [], pooling="covariance", scales=[1.0, 0.5], views=["original", "turned"]
-    )
+    made = {"layers": ["block_1_project_BN"], "scales": [1.0, 0.5], "views": ["turned"]}
+    classify, found = probe(network, [], pooling="covariance", **made)
     kernel = classify.get_layer("head").get_layer("logit").kernel
     kernel.assign(kernel * 0.05)
     folder = tmp_path_factory.mktemp("detector")
@@ -70,7 +69,7 @@ def test_a_format_that_is_off_is_not_written(
 ) -> None:
     from deepfake.exporting.export import write_network
 
-    classify, found = probe(network, [], pooling="mean_std", views=["original"])
+    classify, found = probe(network, [], layers=["block_1_project_BN"], views=["original"])
     write_network(found, tmp_path, SIZE)
 
     def convert(network: Any, name: str, path: Path, calibration: Any) -> None:

@@ -22,7 +22,7 @@ SQUARE = textures(1, SIZE, SIZE)[0].astype("float32")
 def probe(network: Any, hidden: list[int], **changes: Any) -> tuple[Any, Explainable]:
     """`classify` with a random head on `network`, and the same with its maps."""
     layers = ["block_1_project_BN", "block_3_project_BN"]
-    embed = PARAMS.embed.model_copy(update={"layers": layers, **changes})
+    embed = PARAMS.embed.model_copy(update={"layers": layers} | changes)
     features = pooling.features(network, embed.layers, embed.statistics, SIZE, embed.scales)
     head = image_model.keras_head(drawn_head(features.output_shape[-1], hidden), 0.0)
     classify = image_model.assemble(features, head, embed.views, SIZE).get_layer("classify")
