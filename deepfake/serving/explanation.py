@@ -63,7 +63,7 @@ class Explanation:
         grey = np.asarray(Pillow.fromarray(self.square).convert("L"), "float32")[..., np.newaxis]
         strongest = float(np.quantile(np.abs(self.heat), _STRONG)) or 1.0
         strength = np.clip(self.heat / strongest, -1, 1)[..., np.newaxis]
-        colour = np.where(strength > 0, np.float32(_FAKE), np.float32(_REAL))
+        colour = np.where(strength > 0, np.array(_FAKE, "float32"), np.array(_REAL, "float32"))
         share = opacity * np.abs(strength)
         mixed = (1 - share) * grey + share * colour
         return Pillow.fromarray(mixed.round().astype("uint8"))
