@@ -112,10 +112,10 @@ def test_cnn_is_explained_at_the_map_that_is_flattened(tmp_path: Path) -> None:
     classify = small_cnn.build(layers, SIZE, 127.0)
     randomise(classify)
     found = explainable(classify, "cnn", PARAMS.embed)
-    assert found.description["layer"] == "pool_6"
+    assert found.description["layer"] == "pool_7"
     explain = explainer(found, tmp_path)
     computed, heat, _ = explain(SQUARE)
-    expected = grad_cam(classify, classify.get_layer("flat_7").input)
+    expected = grad_cam(classify, classify.get_layer("flat_8").input)
     assert computed == pytest.approx(logit(classify, SQUARE), abs=1e-3)
     assert heat.sum() == pytest.approx(expected.sum(), rel=1e-3)
     assert np.corrcoef(heat[4::8, 4::8].ravel(), expected.ravel())[0, 1] > 0.95

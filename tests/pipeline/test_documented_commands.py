@@ -36,7 +36,7 @@ SKIPPED = {
     "dvc exp run --temp -n resnet": "a shrunk clone has another width than ResNet50",
     "dvc exp run --temp -n two": "minutes; tests/sources/test_several.py reads two sources",
     "dvc exp run --temp -n small": "50 epochs; test_image_training.py trains a small one",
-    "dvc exp run --temp -n formats": "minutes; tests/exporting/test_agreement.py writes each format",
+    "dvc exp run --temp -n formats": "minutes; test_agreement.py writes each format",
     "make robustness": "minutes; tests/tools/test_robustness.py",
     "make ui": "runs until Ctrl+C; tests/tools/test_ui.py runs it",
     "deepfake ": "is there after `pip install .`; tests/serving/test_use_page.py runs these",
