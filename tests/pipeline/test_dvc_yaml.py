@@ -166,4 +166,4 @@ def test_only_compare_has_outputs_that_switch_the_run_cache_off() -> None:
 
 
 def test_it_stays_a_table_of_contents() -> None:
-    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 250
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 280
