@@ -48,6 +48,27 @@ def _write_onnx(classify: Any, path: Path) -> None:
     shape = (None, *classify.input.shape[1:])
     pixels = tf.TensorSpec(shape, tf.float32, name="pixels")
     classify.export(str(path), format="onnx", input_signature=[pixels], verbose=False)
+    _name_constants(path)
+
+
+def _name_constants(path: Path) -> None:
+    """Number the constants in the order of their use, so that the same network gives the same
+    bytes: the converter numbers them in another order in each process."""
+    import onnx
+
+    model = onnx.load(path)
+    constants = {one.name: one for one in model.graph.initializer}
+    names: dict[str, str] = {}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name in constants:
+                node.input[place] = names.setdefault(name, f"constant_{len(names)}")
+    ordered = [constants[name] for name in names]
+    for constant in ordered:
+        constant.name = names[constant.name]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(ordered)
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _write_tflite(classify: Any, path: Path, name: str, calibration: Squares) -> None:

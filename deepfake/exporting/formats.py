@@ -31,7 +31,7 @@ FORMATS = {
         (("onnx", "onnx"), ("tf2onnx", "tf2onnx"), ("onnxruntime", "onnxruntime")),
     ),
     "tflite": Format("detector.tflite", 1e-4, _LITERT),
-    "tflite_float16": Format("detector_float16.tflite", 0.02, _LITERT),
+    "tflite_float16": Format("detector_float16.tflite", 0.1, _LITERT),
     "tflite_int8": Format("detector_int8.tflite", 0.1, _LITERT),
 }
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from deepfake.common.errors import PipelineError
-from deepfake.exporting import agreement, formats
+from deepfake.exporting import agreement, conversion, formats
 from deepfake.exporting.formats import FORMATS, Format
 from deepfake.params import ExportParams
 from tests.exporting.test_explanation import probe
@@ -103,6 +103,32 @@ def test_images_are_spread_over_a_split(images: Path) -> None:
     found = [file.image_id for file in agreement.spread(images, "valid", 3)]
     assert found == ["0", "3", "7"]
     assert len(list(agreement.spread(images, "valid", 99))) == 8
+
+
+def test_the_names_of_constants_do_not_depend_on_the_process(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    found = []
+    for names in (["const_ends__73", "const_2__24"], ["const_axes__94", "fold__167"]):
+        nodes = [
+            helper.make_node("Add", ["pixels", names[0]], ["sum"]),
+            helper.make_node("Mul", ["sum", names[1]], ["score"]),
+        ]
+        pixels, score = (
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
+            for name in ("pixels", "score")
+        )
+        constants = [
+            helper.make_tensor(name, TensorProto.FLOAT, [1], [names.index(name)])
+            for name in sorted(names)
+        ]
+        graph = helper.make_graph(nodes, "g", [pixels], [score], constants)
+        path = tmp_path / f"{names[0]}.onnx"
+        save(helper.make_model(graph), path)
+        conversion._name_constants(path)
+        found.append(path.read_bytes())
+    assert found[0] == found[1]
+    assert b"constant_1" in found[0]
 
 
 def test_missing_packages_are_named_before_work(monkeypatch: pytest.MonkeyPatch) -> None:
