@@ -159,12 +159,14 @@ class Explainer:
         heat = np.zeros((size, size))
         for number, view in enumerate(views):
             shown = maps[number * blocks : (number + 1) * blocks]
-            described = [one for block in shown for one in statistics(names, block)]
-            slope = self._head.slope(np.concatenate(described))
+            described = [statistics(names, block) for block in shown]
+            slope = self._head.slope(
+                np.concatenate([one for values in described for one in values])
+            )
             found, start = np.zeros((size, size)), 0
-            for block in shown:
+            for block, its_values in zip(shown, described, strict=True):
                 positions = np.zeros(block.shape[:2])
-                for name, values in zip(names, statistics(names, block), strict=True):
+                for name, values in zip(names, its_values, strict=True):
                     part = slice(start, start + len(values))
                     positions += by_position(name, block, slope[part])
                     # Less the average image's share, which belongs to all positions alike.
