@@ -71,7 +71,7 @@ def write_formats(
             row |= _differences(labels, scores["keras"], scores[name])
             row[_SPEED] = _speed(seconds[name])
         rows.append(row | _kept(folder, name, row, failed.get(name)))
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"bytes": "Int64"})
     write_table(folder / TABLE, table.drop(columns=_SPEED))
     if not table.loc[table["format"] == "openvino", "written"].all():
         raise PipelineError(
@@ -83,7 +83,7 @@ def write_formats(
 
 def shown(table: pd.DataFrame) -> str:
     """The table for people."""
-    return str(table.drop(columns="sha256").to_string(index=False, na_rep="", float_format="%.6g"))
+    return str(table.drop(columns="sha256").to_string(index=False, na_rep="–", float_format="%.6g"))
 
 
 def speeds(table: pd.DataFrame) -> dict[str, float]:
