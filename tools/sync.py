@@ -37,6 +37,7 @@ NEEDED = (
     paths.GROUPS,
     paths.FIGURES,
     paths.REPORT,
+    paths.EXPORTED,
 )
 
 
@@ -80,7 +81,7 @@ def _experiments() -> Iterator[str]:
                 settings = params.load(root / "params.yaml")
                 if name not in experiment_rows.complete(root, settings):
                     _fetch(root, revision)
-                    for row in experiment_rows.ensure(root, settings, origin):
+                    for row in experiment_rows.ensure(root, settings, origin, exported=True):
                         yield f"{name}: {row}"
             except (PipelineError, FileNotFoundError) as error:
                 # Made by other code, or its outputs are no longer in the cache.
@@ -108,7 +109,7 @@ def _workspace(settings: params.Params) -> Iterator[str]:
         if repository.status():
             print("the workspace differs from dvc.lock: run `dvc repro`", file=sys.stderr)
             return
-    for row in experiment_rows.ensure(Path(), settings):
+    for row in experiment_rows.ensure(Path(), settings, exported=True):
         yield f"workspace: {row}"
 
 

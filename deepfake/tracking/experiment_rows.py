@@ -35,6 +35,8 @@ ANCESTRY = {
     "image": ("ingest", "backbone", "embed", "train", "evaluate"),
 }
 PARTS = {"baseline": ("baseline",), "image": ("train", "evaluate")}
+# The tag of the row `image` with the digest of the exported detector that is its model.
+_EXPORTED = "exported_sha256"
 # The first word of the image model's own metrics. The page sorts by name; so they come after those
 # that both rows have, `test_…` and `valid_…`.
 _TRAINING = "while_training"
@@ -129,14 +131,21 @@ def log_epoch(run: Run, row: Mapping[str, Any]) -> None:
 
 
 def log_evaluation(run: Run, root: Path, settings: Params) -> None:
-    """Log the image row as far as `evaluate` knows it, the detector included."""
-    run.keras_model(root / paths.DETECTOR, root / paths.decision("image"))
+    """Log the image row as far as `evaluate` knows it: all but the files of its model, which
+    `export` writes."""
+    run.model_to_come()
     run.tags({"detector_sha256": sha256_file(root / paths.DETECTOR)})
     _log_scores(run, root, "image", settings)
     _finish(run, root, "image", "evaluate")
 
 
-def ensure(root: Path, settings: Params, origin: Mapping[str, str] | None = None) -> list[str]:
+def ensure(
+    root: Path,
+    settings: Params,
+    origin: Mapping[str, str] | None = None,
+    *,
+    exported: bool = False,
+) -> list[str]:
     """Give the experiment whose outputs are in `root` its two current rows, with their figures and
     links to the runs of the stages that they come from.
 
@@ -144,6 +153,7 @@ def ensure(root: Path, settings: Params, origin: Mapping[str, str] | None = None
 
     Args:
         origin: tags that say where new rows come from; by default `lineage.origin`.
+        exported: whether `export` has written the detector of these outputs.
 
     Returns:
         The names of the rows that had to be written, in part or as a whole.
@@ -153,24 +163,30 @@ def ensure(root: Path, settings: Params, origin: Mapping[str, str] | None = None
     for name in PARTS:
         sums = _checksums(root, name)
         started = _ensure_row(name, root, settings, origin, sums)
-        if _ensure_figures(name, root, settings, origin, sums) or started:
+        added = _ensure_figures(name, root, settings, origin, sums)
+        if name == "image":
+            added |= _ensure_model(root, settings, origin, sums, exported=exported)
+        if started or added:
             written.append(name)
         rows = find(settings.tracking, **_key(name, origin), current="true")
         if rows:
             stages = [stage for stage in ANCESTRY[name] if stage not in PARTS[name]]
-            links.link(settings.tracking, rows[0], [*stages, "compare"], root)
+            last = ["compare", "export"] if exported else ["compare"]
+            links.link(settings.tracking, rows[0], [*stages, *last], root)
     return written
 
 
 def complete(root: Path, settings: Params) -> set[str]:
-    """List the experiments in this repository whose two rows are complete, with figures, for the
-    outputs in `root/dvc.lock`."""
+    """List the experiments in this repository whose two rows are complete, with figures and model,
+    for the outputs in `root/dvc.lock`."""
     having = []
+    exported = lineage.lock_digest(root, ["export"]) is not None
     for name, stages in ANCESTRY.items():
         digest = str(lineage.lock_digest(root, stages))
         wanted = {**lineage.place(), "row": name, "current": "true", "dvc_lock": digest}
         found = find(settings.tracking, **wanted)
-        having.append({row.tags["experiment"] for row in found if "figures_sha256" in row.tags})
+        needed = {"figures_sha256"} | ({_EXPORTED} if exported and name == "image" else set())
+        having.append({row.tags["experiment"] for row in found if needed <= {*row.tags}})
     return set.intersection(*having)
 
 
@@ -218,6 +234,28 @@ def _ensure_figures(
         run.files([folder])
         run.metrics(_of_groups(name, root))
         run.tags({"figures_sha256": digest})
+    return True
+
+
+def _ensure_model(
+    root: Path, settings: Params, origin: dict[str, str], sums: dict[str, str], *, exported: bool
+) -> bool:
+    """Give the model of the current row `image` its files, unless it has them: those of another row
+    of the same outputs, or those that `export` has written; returns whether it got them."""
+    rows = find(settings.tracking, row="image", **sums)
+    wanted = {**_key("image", origin), "current": "true"}
+    current = next((row for row in rows if wanted.items() <= row.tags.items()), None)
+    if current is None or _EXPORTED in current.tags:
+        return False
+    other = next((row for row in rows if _EXPORTED in row.tags), None)
+    if not (exported or other):
+        return False
+    with _row("image", settings, origin, current.run_id) as run:
+        if other and run.model_of(other.run_id):
+            run.tags({_EXPORTED: other.tags[_EXPORTED]})
+        elif exported:
+            run.detector(root / paths.EXPORTED, root / paths.DETECTOR)
+            run.tags({_EXPORTED: read_json(root / paths.EXPORTED / "detector.json")["digest"]})
     return True
 
 

@@ -57,5 +57,6 @@ def _run_of(settings: TrackingParams, row: Found, stage: str, digest: str | None
 
 
 def _digest(root: Path, stage: str) -> str | None:
-    """The digest of a stage's entry in `dvc.lock`, which for `compare` is not written yet."""
-    return None if stage == "compare" else lineage.lock_digest(root, [stage])
+    """The digest of a stage's entry in `dvc.lock`; None for those in which links are made, as DVC
+    has not written theirs yet."""
+    return None if stage in ("compare", "export") else lineage.lock_digest(root, [stage])

@@ -1,5 +1,7 @@
 """Models as folders in MLflow's format, written without loading TensorFlow."""
 
+import base64
+import io
 import json
 import platform
 import shutil
@@ -7,13 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from PIL import Image
 
+import deepfake
 from deepfake.common.environment import installed_version
 from deepfake.tracking.connection import client, load_mlflow
 from deepfake.tracking.waiting import deadline, in_time
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# The library's files by which an exported detector is used.
+_CODE = (
+    "__init__.py", "common/*.py", "data/__init__.py", "data/images.py", "data/jpeg.py",
+    "data/png.py", "inference/__init__.py", "inference/network.py", "serving/__init__.py",
+    "serving/description.py", "serving/detector.py", "serving/encoded.py", "serving/pyfunc.py",
+)  # fmt: skip
 
 
 def write_sklearn(path: Path | str, example: "pd.DataFrame", folder: Path) -> None:
@@ -36,70 +47,93 @@ def write_sklearn(path: Path | str, example: "pd.DataFrame", folder: Path) -> No
     )
 
 
-def write_keras(path: Path | str, decision: Path | str, folder: Path) -> None:
-    """Write `folder` from a `.keras` file, with the flavour of `mlflow.tensorflow`, and with the
-    file `decision` as `decision.json`.
+def write_detector(exported: Path, keras: Path, folder: Path) -> None:
+    """Write `folder` from an exported detector, and from the `.keras` file that it was made of.
 
-    The model takes uint8 pixels (n, height, width, 3) and returns P(fake) (n, 1). MLflow's own
-    function would have to load the model, and TensorFlow, to write the same.
+    With `mlflow.pyfunc` it takes image files, as bytes or base64, or uint8 pixels, and needs no
+    TensorFlow (`serving.pyfunc`); the code for that lies in it. With `mlflow.tensorflow` it is the
+    Keras model. It has no signature of its inputs: MLflow knows none that allows both files and
+    pixels. MLflow's own function would have to load the model to write the same.
     """
-    import numpy as np
-
     mlflow = load_mlflow()
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import ColSpec, DataType, Schema
 
-    (folder / "data").mkdir(parents=True)
-    shutil.copy2(path, folder / "data" / "model.keras")
-    shutil.copy2(decision, folder / "decision.json")
+    shutil.copytree(exported, folder / "detector")
+    (folder / "keras").mkdir()
+    shutil.copy2(keras, folder / "keras" / "model.keras")
     for name, text in (("keras_module", "tensorflow.keras"), ("save_format", "keras")):
-        (folder / "data" / f"{name}.txt").write_text(text, encoding="utf-8")
+        (folder / "keras" / f"{name}.txt").write_text(text, encoding="utf-8")
+    _copy_code(folder / "code")
+    outputs = {"score": DataType.double, "verdict": DataType.string, "reason": DataType.string}
     described = mlflow.models.Model(
         signature=mlflow.models.ModelSignature(
-            Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "pixels")]),
-            Schema([TensorSpec(np.dtype("float32"), (-1, 1), "score")]),
+            outputs=Schema([ColSpec(kind, name, required=False) for name, kind in outputs.items()])
         ),
-        model_size_bytes=Path(path).stat().st_size,
-        saved_input_example_info=_write_pixels(folder),
+        model_size_bytes=sum(file.stat().st_size for file in exported.iterdir()),
+        saved_input_example_info=_write_example(folder),
     )
     described.add_flavor(
         "tensorflow",
-        data="data",
+        data="keras",
         model_type="keras",
         keras_version=installed_version("tensorflow"),
         save_format="keras",
+        code="code",
     )
     mlflow.pyfunc.add_to_model(
         described,
-        loader_module="mlflow.tensorflow",
-        data="data",
-        **_environment_files(folder, "mlflow", "tensorflow", "keras", "numpy"),
+        loader_module="deepfake.serving.pyfunc",
+        data="detector",
+        code="code",
+        **_environment_files(folder, "mlflow", "numpy", "openvino", "pandas", "pillow"),
     )
     described.save(str(folder / "MLmodel"))
 
 
-def _write_pixels(folder: Path) -> dict[str, str]:
-    """Write two grey ramps of 16 × 16 pixels as the example of an input, as MLflow would.
+def _copy_code(target: Path) -> None:
+    """Copy the part of the library by which an exported detector is used."""
+    library = Path(deepfake.__file__).parent
+    for pattern in _CODE:
+        for file in library.glob(pattern):
+            copied = target / "deepfake" / file.relative_to(library)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copied)
+
+
+def _write_example(folder: Path) -> dict[str, str]:
+    """Write a grey ramp of 16 × 16 pixels, a PNG in base64, as the example of an input, as MLflow
+    would.
 
     Returns:
         What the file `MLmodel` says of the example.
     """
-    across = [[[16 * column] * 3 for column in range(16)] for _ in range(16)]
-    down = [[[16 * row] * 3 for _ in range(16)] for row in range(16)]
-    example = {"pixels": [across, down]}
-    for file, content in (("input", example), ("serving_input", {"inputs": example})):
-        (folder / f"{file}_example.json").write_text(json.dumps(content), encoding="utf-8")
+    file = io.BytesIO()
+    Image.frombytes("L", (16, 16), bytes(range(256))).save(file, "PNG")
+    image = base64.b64encode(file.getvalue()).decode()
+    table = {"columns": ["image"], "data": [[image]]}
+    for name, content in (("input", table), ("serving_input", {"dataframe_split": table})):
+        (folder / f"{name}_example.json").write_text(json.dumps(content), encoding="utf-8")
     return {
         "artifact_path": "input_example.json",
         "serving_input_path": "serving_input_example.json",
-        "type": "ndarray",
+        "type": "dataframe",
+        "pandas_orient": "split",
     }
 
 
 def download(run_id: str, folder: Path) -> bool:
-    """Download the model of another run into `folder`; returns whether that run has one."""
+    """Download the model of another run into `folder`; returns whether that run has one, with its
+    files."""
     mlflow = load_mlflow()
+    from mlflow.entities import LoggedModelStatus
+
     outputs = client().get_run(run_id).outputs
     if not outputs or not outputs.model_outputs:
+        return False
+    if (
+        client().get_logged_model(outputs.model_outputs[0].model_id).status
+        != LoggedModelStatus.READY
+    ):
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
     uri = f"models:/{outputs.model_outputs[0].model_id}"

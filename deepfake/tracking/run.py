@@ -178,10 +178,14 @@ class Run:
         folder = self._place / "model"
         self._model(folder, lambda: model_files.write_sklearn(path, example, folder))
 
-    def keras_model(self, path: Path | str, decision: Path | str) -> None:
-        """Log a `.keras` file of a model from pixels to P(fake), and how its scores are read."""
+    def model_to_come(self) -> None:
+        """Name the model that metrics are of; its files are logged later, by `detector`."""
+        self._do({"do": "model"})
+
+    def detector(self, exported: Path, keras: Path) -> None:
+        """Log an exported detector, and the `.keras` file that it was made of."""
         folder = self._place / "model"
-        self._model(folder, lambda: model_files.write_keras(path, decision, folder))
+        self._model(folder, lambda: model_files.write_detector(exported, keras, folder))
 
     def model_of(self, run_id: str) -> bool:
         """Log a copy of the model that another run has; returns whether it has one."""

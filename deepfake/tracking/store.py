@@ -175,27 +175,28 @@ def apply(run_id: str, operation: Operation, root: Path) -> None:
             tags = [InputTag(_CONTEXT, operation["context"])]
             api.log_inputs(run_id, [DatasetInput(Dataset(**operation["data"]), tags)])
         case "model":
-            _log_model(run_id, root / operation["path"])
+            _log_model(run_id, root / operation["path"] if "path" in operation else None)
         case "current":
             make_current(run_id)
 
 
-def _log_model(run_id: str, folder: Path) -> None:
-    from mlflow.entities import LoggedModelOutput
+def _log_model(run_id: str, folder: Path | None) -> None:
+    """Name the run's model if it has none, and give it the files in `folder` if it has none."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     api = client()
     run = api.get_run(run_id)
     if run.outputs and run.outputs.model_outputs:
-        return
-    model = api.create_logged_model(
-        run.info.experiment_id,
-        run.data.tags["row"],
-        source_run_id=run_id,
-        params=run.data.params,
-    )
-    client(upload=folder).log_model_artifacts(model.model_id, str(folder))
-    api.finalize_logged_model(model.model_id, "READY")
-    api.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+        model = api.get_logged_model(run.outputs.model_outputs[0].model_id)
+    else:
+        name, params = run.data.tags["row"], run.data.params
+        model = api.create_logged_model(
+            run.info.experiment_id, name, source_run_id=run_id, params=params
+        )
+        api.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    if folder is not None and model.status != LoggedModelStatus.READY:
+        client(upload=folder).log_model_artifacts(model.model_id, str(folder))
+        api.finalize_logged_model(model.model_id, "READY")
 
 
 def _model_and_data(run_id: str, split: str) -> dict[str, str]:

@@ -21,17 +21,11 @@ from deepfake.serving.service import create
 from tests.support.faults.cases import HANDLED, Awkward
 from tests.support.faults.images import IMAGES, claimed
 from tests.support.making import image_file
-from tests.support.serving import small_detector
 
 LIMITS = Limits(
     body_bytes=3_000_000, images=4, pixels=2_000_000, read_seconds=0.5, requests=3,
     held_bytes=4_000_000,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    return Detector.load(small_detector(tmp_path_factory.mktemp("detector")))
 
 
 @contextmanager
@@ -136,13 +130,14 @@ def test_a_bad_image_does_not_stop_the_others(service: httpx.Client) -> None:
     assert (bad["reason"], good["reason"]) == ("not base64", None)
 
 
+PART = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
 BROKEN: dict[str, tuple[dict[str, Any], int, str]] = {
     "no form": ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 422, "files"),
     "a form without files": ({"data": {"file": "x"}}, 422, "files: Field required"),
     "another name": ({"files": {"image": b"x"}}, 422, "files: Field required"),
     "a form without its end": (
         {
-            "content": b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nb',
+            "content": PART + b"data",
             "headers": {"Content-Type": "multipart/form-data; boundary=x"},
         },
         422,
@@ -223,8 +218,7 @@ def test_an_upload_cut_in_the_middle_leaves_nothing_behind(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     head = (
         b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2500000\r\n"
-        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + PART
     )
     with socket.create_connection((service.base_url.host, service.base_url.port or 0)) as cut:
         cut.sendall(head + bytes(2_000_000))

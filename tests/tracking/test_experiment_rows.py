@@ -1,6 +1,7 @@
 """The rows of an experiment, written from made-up outputs of the pipeline."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def outputs(root: Path, lock: bool = True) -> None:
         paths.DATA_SUMMARY: json.dumps(facts),
         paths.IMAGE_MODEL: "a model",
         paths.DETECTOR: "a model with its temperature",
+        paths.EXPORTED / "detector.json": '{"digest": "of the exported"}',
         paths.TRAINING_SUMMARY: json.dumps(
             {"weights": "random", "precision": "float32", "head": {"epochs": 2}}
         ),
@@ -99,6 +101,7 @@ def outputs(root: Path, lock: bool = True) -> None:
             files[paths.predictions(model) / f"{split}.csv"] = "id,label,score\na,0,0.1\n"
     if lock:
         stages = {stage for stages in experiment_rows.ANCESTRY.values() for stage in stages}
+        stages.add("export")
         files[Path("dvc.lock")] = yaml.safe_dump({"stages": {s: {"cmd": s} for s in stages}})
     write(root, {str(path): text.encode() for path, text in files.items()})
     train = read_metadata(root / paths.METADATA / "train.csv", ["label", *FEATURES])
@@ -168,8 +171,12 @@ def assert_whole(root: Path, found: list[Any]) -> None:
         assert len(row.outputs.model_outputs) == 1
     model = f"models:/{image.outputs.model_outputs[0].model_id}"
     folder = Path(mlflow.artifacts.download_artifacts(model))
-    assert (folder / "data" / "model.keras").read_text() == "a model with its temperature"
-    assert json.loads((folder / "decision.json").read_text())["threshold"] == 0.4
+    assert (folder / "keras" / "model.keras").read_text() == "a model with its temperature"
+    assert json.loads((folder / "detector" / "detector.json").read_text()) == {
+        "digest": image.data.tags["exported_sha256"]
+    }
+    measured = client(root).get_logged_model(image.outputs.model_outputs[0].model_id).metrics
+    assert {(metric.key, metric.value) for metric in measured} == {("test_roc_auc", 0.75)}
     detector = sha256_file(paths.DETECTOR)
     assert image.data.tags["detector_sha256"] == detector
     assert image.data.tags["model_sha256"] != detector
@@ -188,7 +195,7 @@ def test_rows_that_stages_wrote_get_their_figures_and_nothing_else(
     stages(settings)
     before = [row.info.run_id for row in rows(store)]
     assert all("roc.png" not in artifacts(store, row) for row in rows(store))
-    assert experiment_rows.ensure(made, settings) == ["baseline", "image"]
+    assert experiment_rows.ensure(made, settings, exported=True) == ["baseline", "image"]
     assert [row.info.run_id for row in rows(store)] == before
     assert_whole(store, rows(store))
     assert "made_by" not in rows(store)[1].data.tags
@@ -200,10 +207,10 @@ def test_rows_of_restored_outputs_are_written_whole_and_linked_to_what_made_the_
     store: Path, made: Path, settings: Params
 ) -> None:
     stages(settings)
-    experiment_rows.ensure(made, settings)
+    experiment_rows.ensure(made, settings, exported=True)
     originals = {row.data.tags["row"]: row.info.run_id for row in rows(store)}
     origin = {"experiment": "restored", "repository": "elsewhere"}
-    assert experiment_rows.ensure(made, settings, origin) == ["baseline", "image"]
+    assert experiment_rows.ensure(made, settings, origin, exported=True) == ["baseline", "image"]
     written = [row for row in rows(store) if row.data.tags["experiment"] == "restored"]
     assert_whole(store, written)
     for row in written:
@@ -217,20 +224,44 @@ def test_rows_of_restored_outputs_are_written_whole_and_linked_to_what_made_the_
 def test_what_is_there_is_not_written_twice(
     store: Path, made: Path, settings: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiment_rows.ensure(made, settings)
+    experiment_rows.ensure(made, settings, exported=True)
     assert_whole(store, rows(store))
     written: list[str] = []
     monkeypatch.setattr(tracking_store, "apply", lambda *arguments: written.append(arguments[1]))
-    assert experiment_rows.ensure(made, settings) == []
+    assert experiment_rows.ensure(made, settings, exported=True) == []
     assert written == []
+
+
+def test_the_model_comes_when_it_is_exported(store: Path, made: Path, settings: Params) -> None:
+    stages(settings)
+    assert experiment_rows.ensure(made, settings) == ["baseline", "image"]
+    (named,) = rows(store)[1].outputs.model_outputs
+    assert client(store).get_logged_model(named.model_id).status == "PENDING"
+    assert experiment_rows.complete(made, settings) == set()
+    assert experiment_rows.ensure(made, settings, exported=True) == ["image"]
+    assert_whole(store, rows(store))
+    assert rows(store)[1].outputs.model_outputs[0].model_id == named.model_id
+    assert client(store).get_logged_model(named.model_id).status == "READY"
+    assert experiment_rows.complete(made, settings) == {"workspace"}
+
+
+def test_a_restored_row_takes_the_model_of_the_first(
+    store: Path, made: Path, settings: Params
+) -> None:
+    experiment_rows.ensure(made, settings, exported=True)
+    shutil.rmtree(paths.EXPORTED)  # DVC restores it after the row is written
+    origin = {"experiment": "restored", "repository": "elsewhere"}
+    experiment_rows.ensure(made, settings, origin)
+    written = [row for row in rows(store) if row.data.tags["experiment"] == "restored"]
+    assert_whole(store, written)
 
 
 def test_figures_drawn_again_replace_the_earlier_ones(
     store: Path, made: Path, settings: Params
 ) -> None:
-    experiment_rows.ensure(made, settings)
+    experiment_rows.ensure(made, settings, exported=True)
     (made / paths.FIGURES / "image_roc.png").write_text("with another label")
-    assert experiment_rows.ensure(made, settings) == ["image"]
+    assert experiment_rows.ensure(made, settings, exported=True) == ["image"]
     _, image = rows(store)
     figure = client(store).download_artifacts(image.info.run_id, "roc.png")
     assert Path(figure).read_text() == "with another label"
@@ -239,17 +270,17 @@ def test_figures_drawn_again_replace_the_earlier_ones(
 def test_an_experiment_without_its_figures_is_not_complete(
     store: Path, made: Path, settings: Params
 ) -> None:
-    experiment_rows.ensure(made, settings)
+    experiment_rows.ensure(made, settings, exported=True)
     client(store).delete_tag(rows(store)[1].info.run_id, "figures_sha256")
     assert experiment_rows.complete(made, settings) == set()
-    assert experiment_rows.ensure(made, settings) == ["image"]
+    assert experiment_rows.ensure(made, settings, exported=True) == ["image"]
     assert experiment_rows.complete(made, settings) == {"workspace"}
 
 
 def test_stages_called_without_dvc_have_their_figures_too(store: Path, settings: Params) -> None:
     outputs(Path(), lock=False)
     stages(settings)
-    assert experiment_rows.ensure(Path(), settings) == ["baseline", "image"]
+    assert experiment_rows.ensure(Path(), settings, exported=True) == ["baseline", "image"]
     assert_whole(store, rows(store))
 
 
@@ -267,14 +298,14 @@ def test_figures_that_could_not_be_logged_are_delivered_later(
         apply(run_id, operation, root)
 
     monkeypatch.setattr(tracking_store, "apply", failing)
-    experiment_rows.ensure(made, settings)
+    experiment_rows.ensure(made, settings, exported=True)
     assert len(outbox(store)) == 2
     monkeypatch.setattr(tracking_store, "apply", apply)
     assert tidy(settings.tracking) == 2
     assert_whole(store, rows(store))
-    assert experiment_rows.ensure(made, settings) == []
+    assert experiment_rows.ensure(made, settings, exported=True) == []
 
 
 def test_the_parameters_of_execution_are_logged(store: Path, made: Path, settings: Params) -> None:
-    experiment_rows.ensure(made, settings)
+    experiment_rows.ensure(made, settings, exported=True)
     assert rows(store)[1].data.params["execution.batch_size"] == "16"

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from deepfake.common.environment import installed_version
+from deepfake.tracking import model_files
 from tests.support.tracking import client, run
 
 
@@ -31,35 +33,39 @@ def test_an_sklearn_model_can_be_loaded_from_its_run_and_used(store: Path) -> No
 
 
 @pytest.mark.slow
-def test_keras_model_is_what_mlflow_would_have_logged(store: Path, tmp_path: Path) -> None:
+def test_the_detector_is_a_keras_model_too(store: Path, tmp_path: Path) -> None:
     import keras
 
     pixels = keras.Input((None, None, 3), dtype="uint8", name="pixels")
     mean = keras.ops.mean(keras.ops.cast(pixels, "float32"), axis=(1, 2))
     model = keras.Model(pixels, keras.layers.Dense(1, "sigmoid")(mean / 255))
     model.save(tmp_path / "image.keras")
-    (tmp_path / "decided.json").write_text('{"threshold": 0.4}')
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "detector.json").write_text("{}")
     with run() as record:
-        record.keras_model(tmp_path / "image.keras", tmp_path / "decided.json")
+        record.model_to_come()
+        record.detector(tmp_path / "exported", tmp_path / "image.keras")
         assert record.run_id is not None
     uri = f"models:/{client(store).get_run(record.run_id).outputs.model_outputs[0].model_id}"
     mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
-    image_files = np.arange(2 * 5 * 4 * 3, dtype="uint8").reshape(2, 5, 4, 3)
-    expected = np.asarray(model(image_files))
-    found = mlflow.pyfunc.load_model(uri).predict(image_files)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    np.testing.assert_allclose(np.asarray(mlflow.tensorflow.load_model(uri)(image_files)), expected)
-    signature = mlflow.models.get_model_info(uri).signature
-    assert "uint8" in str(signature.inputs)
-    folder = Path(mlflow.artifacts.download_artifacts(uri))
-    assert (folder / "decision.json").read_text() == '{"threshold": 0.4}'
-    described = mlflow.models.Model.load(folder)
-    example = described.load_input_example(str(folder))
-    assert (example["pixels"].shape, example["pixels"].dtype) == ((2, 16, 16, 3), np.uint8)
-    assert mlflow.pyfunc.load_model(uri).predict(example).shape == (2, 1)
-    theirs = tmp_path / "by_mlflow"
+    images = np.arange(2 * 5 * 4 * 3, dtype="uint8").reshape(2, 5, 4, 3)
+    expected = np.asarray(model(images))
+    np.testing.assert_allclose(np.asarray(mlflow.tensorflow.load_model(uri)(images)), expected)
+
+
+def test_the_example_of_a_detector_is_what_mlflow_would_have_written(
+    store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "image.keras").touch()
+    folder, theirs = tmp_path / "model", tmp_path / "by_mlflow"
+    folder.mkdir()
     theirs.mkdir()
-    mlflow.models.utils._Example(example).save(str(theirs))
+    model_files.write_detector(tmp_path / "exported", tmp_path / "image.keras", folder)
+    described = mlflow.models.Model.load(folder)
+    mlflow.models.utils._Example(described.load_input_example(str(folder))).save(str(theirs))
     for file in theirs.iterdir():
         assert json.loads(file.read_text()) == json.loads((folder / file.name).read_text())
-    assert f"keras=={keras.__version__}" in (folder / "requirements.txt").read_text()
+    assert f"openvino=={installed_version('openvino')}" in (
+        (folder / "requirements.txt").read_text().splitlines()
+    )
