@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 
 from deepfake import params
+from deepfake.common.address import uri
 from deepfake.common.environment import repository
 from deepfake.common.errors import PipelineError, command
 from deepfake.tracking import page, store
-from deepfake.tracking.address import uri
 from deepfake.tracking.failures import required
 from deepfake.tracking.waiting import allow
 

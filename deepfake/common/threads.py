@@ -1,5 +1,7 @@
-"""Map a function over items in threads, in order and with bounded memory."""
+"""Threads: a function over items, in order and with bounded memory; a call that ends in time."""
 
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -58,3 +60,36 @@ def ordered(
         raise
     finally:
         pool.shutdown(wait, cancel_futures=True)
+
+
+def in_time(call: Callable[[], T], seconds: float, setting: str = "") -> T:
+    """Return what `call` returns, or raise what it raises.
+
+    A server may send its answer byte by byte, so that no timeout of a connection ever fires. So the
+    call runs in a thread of its own, and is left to itself once its time is over. Such a thread
+    does not keep the process from ending.
+
+    Args:
+        seconds: that the call may take.
+        setting: the parameter that says so, for the message.
+
+    Raises:
+        TimeoutError: the call did not end in time.
+    """
+    answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        result, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        where = f" ({setting})" if setting else ""
+        raise TimeoutError(f"no complete answer within {seconds:.0f} s{where}") from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]

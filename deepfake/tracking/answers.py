@@ -10,7 +10,7 @@ from mlflow.store.artifact import artifact_repository_registry as places
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils import request_utils
 
-from deepfake.tracking.address import uri
+from deepfake.common.address import uri
 
 _MOST_BYTES = 256_000_000  # a thousand runs with all their parameters take a tenth of it
 _PIECE = 65_536

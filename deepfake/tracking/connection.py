@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from deepfake.common import address
 from deepfake.common.files import move
-from deepfake.tracking import address
 from deepfake.tracking.waiting import deadline, in_time
 
 

@@ -5,22 +5,27 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from deepfake.common.address import shown, uri, without_secrets
 from deepfake.common.errors import PipelineError
-from deepfake.tracking.address import shown, uri, without_secrets
 
 _PACKAGES = ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3", "alembic")
+_NOT_LOGGED = "the run could not be logged to"
 
 
 @contextmanager
-def required() -> Iterator[None]:
-    """Turn what the store, the network or the disk raises in the block into a `PipelineError`."""
+def required(failed: str = _NOT_LOGGED) -> Iterator[None]:
+    """Turn what the store, the network or the disk raises in the block into a `PipelineError`.
+
+    Args:
+        failed: what could not be done at the store's address.
+    """
     try:
         yield
     except Exception as error:
         # An ImportError: the driver of a database is not installed.
         if not isinstance(error, OSError | ImportError) and not _of_the_store(error):
             raise
-        raise failure(error) from None
+        raise failure(error, failed) from None
 
 
 def _of_the_store(error: Exception) -> bool:
@@ -38,9 +43,9 @@ def could_not_log(error: Exception, policy: str) -> None:
     print(f"warning: {told}; the stage's own outputs are not affected", file=sys.stderr)
 
 
-def failure(error: Exception) -> PipelineError:
-    """What to tell the user of an error of the store."""
-    return PipelineError(f"the run could not be logged to {shown(uri())}: {reason(error)}")
+def failure(error: Exception, failed: str = _NOT_LOGGED) -> PipelineError:
+    """What to tell the user of an error of the store; `failed` is as for `required`."""
+    return PipelineError(f"{failed} {shown(uri())}: {reason(error)}")
 
 
 def reason(error: Exception) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 
+from deepfake.common.address import uri
 from deepfake.common.environment import repository
 from deepfake.params import TrackingParams
 from deepfake.tracking import lineage, page
-from deepfake.tracking.address import uri
 from deepfake.tracking.connection import client, create_missing, require_usable
 from deepfake.tracking.record import Kind, Operation, Record
 from deepfake.tracking.waiting import allow, locked

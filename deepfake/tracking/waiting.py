@@ -1,15 +1,15 @@
 """Waiting for the store and for its locks, no longer than `tracking.deadline_seconds`."""
 
 import os
-import queue
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
+
+from deepfake.common import threads
 
 _T = TypeVar("_T")
 _SILENT = 5  # seconds that a lock is waited for without a word
@@ -38,33 +38,8 @@ def deadline(upload: Path | None = None) -> float:
 
 
 def in_time(call: Callable[[], _T], seconds: float) -> _T:
-    """Return what `call` returns, or raise what it raises.
-
-    A server may send its answer byte by byte, so that no timeout of a connection ever fires. So the
-    call runs in a thread of its own, and is left to itself once its time is over. Such a thread
-    does not keep the process from ending.
-
-    Raises:
-        TimeoutError: the call did not end in time.
-    """
-    answers: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:
-            answers.put((None, error))
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        result, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(
-            f"no complete answer within {seconds:.0f} s (tracking.deadline_seconds)"
-        ) from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
+    """Return what `call` returns, or raise what it raises, as `common.threads.in_time` does."""
+    return threads.in_time(call, seconds, "tracking.deadline_seconds")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The address of the store, and how it is printed: without anything that may be secret."""
+"""The address of MLflow's store, and how it is printed: without anything that may be secret."""
 
 import os
 import re

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from deepfake.tracking import address
+from deepfake.common import address
 from deepfake.tracking.failures import could_not_log
 
 UNCLEAR = "mysql://…"  # where the password ends cannot be told
