@@ -48,6 +48,16 @@ def python() -> Callable[..., tuple[list[str], dict[str, str]]]:
 
 
 @pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with its tables and no experiment: making the tables takes seconds."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
 def network() -> Any:
     """A narrow MobileNetV2 with random weights."""
     tensorflow_setup.start(seed=3, precision="float32")

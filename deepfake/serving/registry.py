@@ -67,7 +67,7 @@ def fetch(source: str) -> Path:
         model_id = in_time(lambda: _model_id(client, **named.groupdict()), _SECONDS)
         folder = _cache() / model_id
         if not folder.is_dir():
-            _download(model_id, folder)
+            _download(client, model_id, folder)
     return folder
 
 
@@ -137,16 +137,16 @@ def _model_id(
     return found
 
 
-def _download(model_id: str, folder: Path) -> None:
+def _download(client: Any, model_id: str, folder: Path) -> None:
     """Put the detector of a logged model into `folder`, after a check of every file."""
-    import mlflow
+    from mlflow.artifacts import download_artifacts
 
+    place = in_time(lambda: client.get_logged_model(model_id).artifact_location, _SECONDS)
     partial = folder.with_name(f".partial-{os.getpid()}-{model_id}")
-    address = f"models:/{model_id}/{_FOLDER}"
     try:
         partial.mkdir(parents=True)
         in_time(
-            lambda: mlflow.artifacts.download_artifacts(address, dst_path=str(partial)),
+            lambda: download_artifacts(f"{place}/{_FOLDER}", dst_path=str(partial)),
             _SECONDS_TO_DOWNLOAD,
         )
         found = partial / _FOLDER
