@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import socket
 from contextlib import suppress
 
@@ -47,6 +48,7 @@ def _serve(source: str, listener: socket.socket) -> None:
         ) from None
     from deepfake.serving.detector import Detector
 
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every bad body
     detector = Detector.load(source)
     host, port = listener.getsockname()[:2]
     print(f"The detector answers at http://{host}:{port}/docs\nCtrl+C ends it.", flush=True)
