@@ -21,6 +21,7 @@ import pytest
 from deepfake.data.images import decode
 from deepfake.serving.detector import Detector
 from deepfake.tracking.model_files import write_detector
+from tests.support.documented import answers
 from tests.support.faults.cases import HANDLED
 from tests.support.faults.images import IMAGES
 from tests.support.making import image_file
@@ -140,7 +141,8 @@ assert not {"tensorflow", "pyarrow.parquet", "sklearn"} & {*sys.modules}
 
 
 @pytest.mark.slow
-def test_mlflow_serves_it(logged: Path, scores: list[float]) -> None:
+def test_mlflow_serves_it(logged: Path, scores: list[float], tmp_path: Path) -> None:
+    (tmp_path / "face.jpg").write_bytes(FILES[0])
     records = {"dataframe_records": [{"image": in_base64(data)} for data in FILES]}
     inputs = {"inputs": {"image": [in_base64(data) for data in FILES]}}
     with serving(logged) as address:
@@ -148,6 +150,8 @@ def test_mlflow_serves_it(logged: Path, scores: list[float]) -> None:
             answer = httpx.post(f"{address}/invocations", json=sent, timeout=60)
             assert answer.status_code == 200, answer.text
             assert [row["score"] for row in answer.json()["predictions"]] == scores
+        (told,) = answers("docs/service.md", "http://127.0.0.1:5001", address, tmp_path)
+        assert json.loads(told)["predictions"][0]["score"] == scores[0]
         bad = {"dataframe_records": [{"image": in_base64(b"text")}, {"image": "no base64!"}]}
         answer = httpx.post(f"{address}/invocations", json=bad, timeout=60)
         assert [row["reason"] for row in answer.json()["predictions"]] == [

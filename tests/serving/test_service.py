@@ -18,6 +18,7 @@ from deepfake.data import images
 from deepfake.serving.detector import Detector
 from deepfake.serving.limits import Limits
 from deepfake.serving.service import create
+from tests.support.documented import answers
 from tests.support.faults.cases import HANDLED, Awkward
 from tests.support.faults.images import IMAGES, claimed
 from tests.support.making import image_file
@@ -90,6 +91,21 @@ def test_uploads_and_base64_get_the_scores_of_the_detector(
     address = "data:image/png;base64," + in_base64(files[0])["images"][0]
     rows = service.post("/predict/base64", json={"images": [address]}).json()["predictions"]
     assert rows[0]["score"] == scores[0]
+
+
+def test_the_lines_of_the_page_work_as_printed(
+    service: httpx.Client, detector: Detector, tmp_path: Path
+) -> None:
+    (tmp_path / "face.jpg").write_bytes(image_file(1))
+    address = str(service.base_url).rstrip("/")
+    found = answers("docs/service.md", "http://127.0.0.1:8000", address, tmp_path)
+    one, two, encoded, model, health = map(json.loads, found)
+    score = round(detector.predict(image_file(1))[0].score or 0, 6)
+    assert [row["score"] for row in one["predictions"]] == [score]
+    assert [row["score"] for row in two["predictions"]] == [score] * 2
+    assert [row["score"] for row in encoded["predictions"]] == [score]
+    assert model["digest"] == detector.description.digest
+    assert health == {"status": "ok"}
 
 
 def test_what_it_says_of_itself(service: httpx.Client, detector: Detector) -> None:
