@@ -26,6 +26,12 @@ from deepfake.serving.limits import Bounded, Limits
 
 _Sent = list[tuple[str, str | bytes]]  # names and images, as bytes or base64
 
+# By `format`, which FastAPI leaves out, its page offers to choose files.
+_FILES = File(
+    description="one image file or several",
+    json_schema_extra={"items": {"type": "string", "format": "binary"}},
+)
+
 _ABOUT = """\
 Is the face in an image real or fake? The score is the calibrated probability that it is fake. The
 verdict is `uncertain` between two limits, which `/model` names.
@@ -73,6 +79,7 @@ def create(detector: Detector, limits: Limits | None = None) -> FastAPI:
     app = FastAPIOffline(
         title="Deepfake detector",
         description=_ABOUT,
+        version=detector.description.digest[:12],
         redoc_url=None,
         form_limits={"max_files": limits.images, "max_fields": 1},
     )
@@ -96,7 +103,7 @@ def _add_predictions(app: FastAPI, scoring: "_Scoring") -> None:
 
     @app.post("/predict", response_model=Answer, responses=refused)
     async def predict_files(
-        files: Annotated[list[UploadFile], File(description="one image file or several")],
+        files: Annotated[list[UploadFile], _FILES],
     ) -> JSONResponse:
         """Score image files that are uploaded as a form."""
         return await scoring.answer([(file.filename or "", await file.read()) for file in files])

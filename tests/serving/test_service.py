@@ -115,6 +115,7 @@ def test_what_it_says_of_itself(service: httpx.Client, detector: Detector) -> No
     assert "http://" not in page
     assert "https://" not in page  # scripts and styles come from the service itself
     schema = service.get("/openapi.json").json()
+    assert '"format":"binary"' in service.get("/openapi.json").text  # the page chooses files
     assert set(schema["paths"]) == {"/predict", "/predict/base64", "/health", "/model"}
 
 
