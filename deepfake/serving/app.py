@@ -72,7 +72,7 @@ def _sources() -> list[str]:
 def _registered() -> Sequence[str]:
     from deepfake.serving import registry
 
-    return registry.registered()
+    return tuple(registry.registered())
 
 
 @st.cache_resource(ttl=600, max_entries=3, show_spinner="Loading the model …")
@@ -92,7 +92,8 @@ def _uploaded() -> dict[str, NamedImage]:
         accept_multiple_files=True,
         max_upload_size=FILE_MEGABYTES,
     )
-    taken, total = {}, 0
+    taken: dict[str, NamedImage] = {}
+    total = 0
     for upload in uploads:
         total += upload.size
         if len(taken) == MOST_FILES or total > MOST_MEGABYTES * 10**6:
@@ -106,9 +107,7 @@ def _uploaded() -> dict[str, NamedImage]:
     return taken
 
 
-def _examined(
-    detector: Detector, files: dict[str, NamedImage], on_crop: bool
-) -> list[Examination]:
+def _examined(detector: Detector, files: dict[str, NamedImage], on_crop: bool) -> list[Examination]:
     """Examine the images that were not examined yet; others are as they were found."""
     former: dict[Any, Examination] = st.session_state.get("examined", {})
     keys = {(detector.description.digest, on_crop, number): file for number, file in files.items()}

@@ -3,16 +3,18 @@
 import base64
 import csv
 import io
-from typing import Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from deepfake.data import images
+from deepfake.common.text import shown
 from deepfake.serving import file_facts, words
 from deepfake.serving.description import Description
 from deepfake.serving.detector import Detector, NamedImage
 from deepfake.serving.examination import Examination, scored_pixels
-from deepfake.serving.explanation import Explanation
+
+if TYPE_CHECKING:
+    from deepfake.serving.explanation import Explanation
 
 _REFUSED, _OUTSIDE = ":material/block:", ":material/warning:"
 # How a verdict is shown; colour is never the only difference.
@@ -23,9 +25,7 @@ _BOXES = {
 }
 
 
-def results(
-    detector: Detector, files: dict[str, NamedImage], examined: list[Examination]
-) -> None:
+def results(detector: Detector, files: dict[str, NamedImage], examined: list[Examination]) -> None:
     """Show all images as a table if there are several, and one of them in detail."""
     numbers = list(files)
     chosen = 0
@@ -55,7 +55,7 @@ def knowledge(description: Description) -> None:
 
 
 def _option(index: int, one: Examination) -> str:
-    return f"{index + 1}. {words.shown(one.prediction.name)}: {words.short(one.prediction)}"
+    return f"{index + 1}. {shown(one.prediction.name)}: {words.short(one.prediction)}"
 
 
 def _table(examined: list[Examination]) -> None:
@@ -71,7 +71,7 @@ def _table(examined: list[Examination]) -> None:
             "image": [_data_address(one.thumbnail) for one in examined],
             "verdict": [words.signed(one.prediction.verdict) for one in examined],
             "P(fake)": [one.prediction.score for one in examined],
-            "name": [words.shown(one.prediction.name) for one in examined],
+            "name": [shown(one.prediction.name) for one in examined],
             "remark": [one.prediction.reason or one.doubt or "" for one in examined],
         },
         column_config={
@@ -126,7 +126,7 @@ def _face(one: Examination) -> None:
     if one.doubt:
         st.warning(f"Outside what the model knows: {words.plain(one.doubt)}", icon=_OUTSIDE)
     whole, crop = st.columns(2)
-    name = words.shown(one.prediction.name)
+    name = shown(one.prediction.name)
     frame = ", the face framed" if one.face else ""
     scored = " (scored)"
     whole.image(
@@ -161,7 +161,7 @@ def _explanation(detector: Detector, number: str, file: NamedImage, one: Examina
 
 
 @st.fragment  # a moved slider draws this anew, and nothing else of the page
-def _overlay(explanation: Explanation) -> None:
+def _overlay(explanation: "Explanation") -> None:
     opacity = st.slider("Opacity of the colours, in percent", 0, 100, 60, step=5)
     where = words.strongest(explanation.heat)
     st.image(

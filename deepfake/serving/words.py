@@ -115,7 +115,7 @@ def evaluation_rows(description: Description) -> list[dict[str, str]]:
     tables |= {f"test, from {name}": one for name, one in evaluation["source"].items()}
     tables |= {f"never trained on, {name}": one for name, one in evaluation["external"].items()}
     return [
-        {"images": shown(where), "metric": name, "value (interval)": _with_interval(metrics[key])}
+        {"images": plain(where), "metric": name, "value (interval)": _with_interval(metrics[key])}
         for where, metrics in tables.items()
         for key, name in _METRICS.items()
         if key in metrics
