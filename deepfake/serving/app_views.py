@@ -1,14 +1,12 @@
 """The parts of the page: results of a batch, one image in detail, what the model knows."""
 
 import base64
-import csv
-import io
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from deepfake.common.text import shown
-from deepfake.serving import file_facts, words
+from deepfake.serving import downloads, file_facts, words
 from deepfake.serving.description import Description
 from deepfake.serving.detector import Detector, NamedImage
 from deepfake.serving.examination import Examination, scored_pixels
@@ -31,7 +29,7 @@ def results(detector: Detector, files: dict[str, NamedImage], examined: list[Exa
     chosen = 0
     if len(numbers) > 1:
         st.header("Results", anchor="results")
-        _table(examined)
+        _table(examined, detector.description)
         st.header("One image", anchor="image")
         chosen = st.selectbox(
             "Image to look at",
@@ -58,8 +56,8 @@ def _option(index: int, one: Examination) -> str:
     return f"{index + 1}. {shown(one.prediction.name)}: {words.short(one.prediction)}"
 
 
-def _table(examined: list[Examination]) -> None:
-    """All images, sortable, to download as CSV."""
+def _table(examined: list[Examination], description: Description) -> None:
+    """All images, sortable, to download as CSV and as the report."""
     verdicts = [one.prediction.verdict for one in examined]
     counts = {name: verdicts.count(name) for name in ("fake", "uncertain", "real", None)}
     st.write(
@@ -80,25 +78,26 @@ def _table(examined: list[Examination]) -> None:
         },
         row_height=56,
         hide_index=True,
-        alt="Each image with its verdict, score, name and remark. The CSV has the same rows.",
+        alt="Each image with its verdict, score, name and remark.",
     )
     st.caption("Click on the head of a column to sort by it.")
-    st.download_button(
-        "Download as CSV", as_csv(examined), "scores.csv", "text/csv", on_click="ignore"
+    as_csv, as_report = st.columns(2)
+    as_csv.download_button(
+        "Download as CSV",
+        downloads.as_csv(examined),
+        "scores.csv",
+        "text/csv",
+        on_click="ignore",
+        width="stretch",
     )
-
-
-def as_csv(examined: list[Examination]) -> str:
-    """A row for each image: its prediction, what was scored, and whether the model knows such."""
-    text = io.StringIO()
-    rows = [
-        {**one.prediction.as_dict(), "scored": one.scored, "remark": one.doubt or ""}
-        for one in examined
-    ]
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    as_report.download_button(
+        "Download as report (HTML)",
+        lambda: downloads.as_report(examined, description),  # made when it is asked for
+        "scores.html",
+        "text/html",
+        on_click="ignore",
+        width="stretch",
+    )
 
 
 def _detail(detector: Detector, number: str, file: NamedImage, one: Examination) -> None:

@@ -1,0 +1,52 @@
+"""What the page gives to download of a batch: a CSV, and the report of `deepfake predict`."""
+
+import csv
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepfake.common.text import printable
+from deepfake.serving import report
+from deepfake.serving.description import Description
+from deepfake.serving.examination import Examination
+
+# What a spreadsheet takes for the begin of a formula.
+_FORMULA = ("=", "+", "-", "@")
+
+
+def as_csv(examined: Sequence[Examination]) -> str:
+    """A row for each image: its prediction, what was scored, and whether the model knows such.
+
+    Args:
+        examined: at least one image.
+    """
+    text = io.StringIO()
+    rows = [_row(one) for one in examined]
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_report(examined: Sequence[Examination], description: Description) -> bytes:
+    """The report as one HTML page.
+
+    Args:
+        examined: its rows.
+        description: of the detector that scored them.
+    """
+    # A report is a file on disk; this one is gone before anybody receives it.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "report.html")
+        with report.writing(path, description) as page:
+            for one in examined:
+                page.add(one.prediction, one.thumbnail or None)
+        return path.read_bytes()
+
+
+def _row(one: Examination) -> dict[str, object]:
+    name = printable(one.prediction.name)
+    safe = f"./{name}" if name.startswith(_FORMULA) else name
+    scored = one.scored if one.thumbnail else ""
+    return {**one.prediction.as_dict(), "name": safe, "scored": scored, "remark": one.doubt or ""}
