@@ -166,9 +166,9 @@ def _overlay(explanation: "Explanation") -> None:
     st.image(
         explanation.overlay(opacity / 100),
         "The square that the model sees. Orange speaks for fake, blue for real.",
-        alt=f"The square that the model sees, in grey under colours. By ninths, it speaks {where}.",
+        alt=f"The square that the model sees, under colours. Of its nine fields, {where}.",
     )
-    st.write(f"Of the nine fields of the square, it speaks {where}. ({explanation.method})")
+    st.write(f"Of the nine fields of the square, {where}. Found by: {explanation.method}.")
 
 
 def _data_address(jpeg: bytes) -> str:

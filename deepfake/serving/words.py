@@ -90,8 +90,9 @@ def meaning(verdict: str, description: Description) -> str:
 
 CAUTION = (
     "The probability is calibrated: of images like those that the model was evaluated on, about 80 "
-    "in 100 with a score of 0.8 are fake. On other kinds of images, it may be wrong and sure at "
-    "the same time. A score is a hint, no proof."
+    "in 100 with a score of 0.8 are fake. Where fakes are rarer than there, it is too high. On "
+    "other kinds of images, the model may be wrong and sure at the same time. A score is a hint, "
+    "not a proof."
 )
 
 
@@ -131,7 +132,7 @@ def _with_interval(metric: Mapping[str, Any]) -> str:
 
 
 def strongest(heat: NDArray[np.float32]) -> str:
-    """Where an explanation speaks most for fake and for real, in words.
+    """Which of the nine fields of an image speak most for fake and for real, in words.
 
     Args:
         heat: shape (s, s), above 0 where it speaks for fake, below 0 where for real.
@@ -144,6 +145,6 @@ def strongest(heat: NDArray[np.float32]) -> str:
         for column, field in enumerate(np.array_split(band, 3, axis=1))
     }
     fake, real = max(sums, key=lambda name: sums[name]), min(sums, key=lambda name: sums[name])
-    said = [f"most for fake: {fake}"] if sums[fake] > 0 else ["nowhere for fake"]
-    said += [f"most for real: {real}"] if sums[real] < 0 else ["nowhere for real"]
-    return "; ".join(said)
+    said = f"the {fake} speaks most" if sums[fake] > 0 else "none speaks"
+    other = f"the {real} most" if sums[real] < 0 else "none"
+    return f"{said} for fake, and {other} for real"

@@ -38,6 +38,7 @@ SKIPPED = {
     "dvc exp run --temp -n small": "50 epochs; test_image_training.py trains a small one",
     "dvc exp run --temp -n formats": "minutes; test_agreement.py writes each format",
     "make robustness": "minutes; tests/tools/test_robustness.py",
+    "make app": "runs until Ctrl+C; tests/serving/test_page.py runs it",
     "make ui": "runs until Ctrl+C; tests/tools/test_ui.py runs it",
     "deepfake ": "is there after `pip install .`; tests/serving/test_use_page.py runs these",
     "make repro REQUIREMENTS=": "installs packages for a GPU",

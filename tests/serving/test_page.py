@@ -233,6 +233,18 @@ def test_two_users_at_once_see_their_own_images(
         assert page.get_by_text(f"face-{others}.jpg").count() == 0
 
 
+def test_the_overlay_follows_its_slider(visit: Callable[..., Any], portraits: list[Path]) -> None:
+    page = visit()
+    drop(page, portraits[0])
+    overlay = page.get_by_alt_text("The square that the model sees")
+    overlay.wait_for()
+    before = overlay.get_attribute("src")
+    slider = page.get_by_role("slider", name="Opacity of the colours")
+    slider.press("Home")
+    playwright.expect(overlay).not_to_have_attribute("src", before)
+    assert slider.get_attribute("aria-valuenow") == "0"
+
+
 def test_nothing_of_an_upload_is_left_on_disk(
     visit: Callable[..., Any], home: Path, tmp_path: Path
 ) -> None:
