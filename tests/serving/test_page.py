@@ -164,7 +164,7 @@ def test_the_crop_is_scored_if_asked_for(
     drop(page, tmp_path / "wide.png")
     assert words.percent(detector.score(pixels)) in said(page)
     page.get_by_text("Settings").click()
-    page.get_by_text("The crop around the face", exact=True).first.click()
+    page.get_by_role("radiogroup").get_by_text("The crop around the face").click()
     page.get_by_text("The crop around the face (scored)").wait_for()
     assert words.percent(detector.score(crop(pixels, face))) in said(page)
 
@@ -242,7 +242,7 @@ def test_the_overlay_follows_its_slider(visit: Callable[..., Any], portraits: li
     slider = page.get_by_role("slider", name="Opacity of the colours")
     slider.press("Home")
     playwright.expect(overlay).not_to_have_attribute("src", before)
-    assert slider.get_attribute("aria-valuenow") == "0"
+    assert slider.input_value() == "0"
 
 
 def test_nothing_of_an_upload_is_left_on_disk(
