@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import socket
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main() -> None:
         raise PipelineError(
             f"the page needs {error.name}: pip install 'deepfake-pipeline[app]'"
         ) from None
+    logging.getLogger("uvicorn.error").addFilter(_is_fault)
     # All other settings are in .streamlit/config.toml beside the app.
     address = ["--server.address", chosen.host, "--server.port", str(chosen.port)]
     cli.main(["run", str(APP), *address, "--", "--model", chosen.model], prog_name="streamlit")
@@ -40,6 +42,12 @@ def _require_free(host: str, port: int) -> None:
                 f"--port {port + 1} (make app PORT={port + 1})"
             ) from None
         raise PipelineError(f"cannot listen at {host}, port {port}: {error}") from None
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Whether a line of the server's log tells of more than a user who broke an upload off."""
+    raised = record.exc_info[0] if record.exc_info else None
+    return raised is None or raised.__name__ != "ClientDisconnect"
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def short(prediction: Prediction) -> str:
     """A prediction in a few words."""
     if prediction.score is None:
         return f"refused, {prediction.reason}"
-    return f"{prediction.verdict}, {percent(prediction.score)}"
+    return f"{prediction.verdict}, P(fake) {prediction.score:.3f}"
 
 
 def advice(reason: str) -> str:
@@ -90,9 +90,9 @@ def meaning(verdict: str, description: Description) -> str:
 
 CAUTION = (
     "The probability is calibrated: of images like those that the model was evaluated on, about 80 "
-    "in 100 with a score of 0.8 are fake. Where fakes are rarer than there, it is too high. On "
-    "other kinds of images, the model may be wrong and sure at the same time. A score is a hint, "
-    "not a proof."
+    "in 100 with a score of 0.8 are fake. Where fakes are rarer than there, the probability is "
+    "too high. On other kinds of images, the model may be wrong and sure at the same time. A score "
+    "is a hint, not a proof."
 )
 
 

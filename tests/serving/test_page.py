@@ -257,6 +257,28 @@ def test_nothing_of_an_upload_is_left_on_disk(
     assert set(home.rglob("*")) == before
 
 
+def test_an_upload_that_is_broken_off_leaves_nothing(
+    visit: Callable[..., Any], address: str, home: Path, portraits: list[Path]
+) -> None:
+    page, before = visit(), set(home.rglob("*"))
+    with page.expect_request("**/upload_file/**") as sent:
+        drop(page, portraits[0])
+    said(page)
+    cookies = "; ".join(f"{one['name']}={one['value']}" for one in page.context.cookies())
+    head = (
+        f"PUT {sent.value.url.removeprefix(address)}0 HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Type: multipart/form-data; boundary=xx\r\nContent-Length: 9000000\r\n"
+        f"Cookie: {cookies}\r\nX-Xsrftoken: {sent.value.headers['x-xsrftoken']}\r\n\r\n"
+        '--xx\r\nContent-Disposition: form-data; name="a"; filename="a.jpg"\r\n\r\n'
+    )
+    port = int(address.rsplit(":", 1)[1])
+    with socket.create_connection(("localhost", port)) as connection:
+        connection.sendall(head.encode() + bytes(3_000_000))
+    drop(page, portraits[1])
+    page.get_by_role("heading", name="Results").wait_for()
+    assert set(home.rglob("*")) == before
+
+
 def test_a_phone_shows_it_without_scrolling_sideways(
     visit: Callable[..., Any], portraits: list[Path]
 ) -> None:
