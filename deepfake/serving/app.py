@@ -72,7 +72,7 @@ def _sources() -> list[str]:
 def _registered() -> Sequence[str]:
     from deepfake.serving import registry
 
-    return tuple(registry.registered())
+    return tuple(one.source for one in registry.registered())
 
 
 @st.cache_resource(ttl=600, max_entries=3, show_spinner="Loading the model …")
