@@ -203,8 +203,10 @@ def test_bad_files_are_refused_by_name(
     page.get_by_text("cut.jpg cannot be used: truncated").wait_for()
     drop(page, tmp_path / "text *bold*.jpg")
     page.get_by_role("heading", name="One image").wait_for()
-    page.get_by_role("combobox", name="Image to look at").click()
-    page.get_by_role("option", name="text *bold*.jpg: refused, not an image").click()
+    choice = page.get_by_role("combobox", name="Image to look at")
+    choice.press_sequentially("bold")
+    page.get_by_role("option", name="text *bold*.jpg: refused, not an image").wait_for()
+    choice.press("Enter")
     page.get_by_text("text *bold*.jpg cannot be used: not an image").wait_for()
     assert "2 refused" in page.get_by_text("2 images:").inner_text()
 
@@ -323,16 +325,36 @@ def test_the_keyboard_reaches_settings_and_upload(visit: Callable[..., Any]) -> 
     assert any("Upload" in text or "Browse" in text for text in reached)
 
 
-def test_a_folder_that_is_no_detector_is_named(tmp_path: Path) -> None:
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Any]:
+    """Runs the page for a model without a browser."""
     from streamlit.testing.v1 import AppTest
 
-    argv, sys.argv = sys.argv, ["app.py", "--model", str(tmp_path)]
-    try:
-        page = AppTest.from_file(str(ROOT / "deepfake/serving/app.py"), default_timeout=60).run()
-    finally:
-        sys.argv = argv
+    def running(model: Path) -> Any:
+        monkeypatch.setattr(sys, "argv", ["app.py", "--model", str(model)])
+        return AppTest.from_file(str(ROOT / "deepfake/serving/app.py"), default_timeout=60).run()
+
+    return running
+
+
+def test_a_folder_that_is_no_detector_is_named(app: Callable[..., Any], tmp_path: Path) -> None:
+    page = app(tmp_path)
     assert not page.exception
-    assert "has no detector" in page.error[0].value.replace("\\", "")
+    assert "is no exported detector" in page.error[0].value
+
+
+def test_registered_models_are_offered_where_there_is_a_registry(
+    app: Callable[..., Any], exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepfake.serving import registry
+
+    version = registry.Registered("deepfake", "3", ("champion",), {}, "models:/deepfake/3")
+    monkeypatch.setattr(registry, "registered", lambda: [version])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
+    page = app(exported)
+    assert page.selectbox[0].options == [str(exported)]
+    page.checkbox[0].check().run()
+    assert page.selectbox[0].options == [str(exported), "models:/deepfake/3"]
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
