@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect score app serve register rollback test test-fast test-versions lint format docs ui show sync sweep recipes verify bench engines scale robustness torture lock clean
+.PHONY: help install repro inspect score app serve register rollback test test-fast test-versions lint format tour docs ui show sync sweep recipes verify bench engines scale robustness deletion load torture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,20 @@ score: ## score a file, folder or zip (DATA=faces.zip, MODEL=data/detector, ARGS
 	@$(if $(DATA),,echo "DATA is missing, the file, folder or zip to score: make score DATA=faces.zip" >&2; exit 2)
 	@$(MAKE) --no-print-directory install
 	@python -m deepfake.serving.cli predict $(if $(MODEL),--model '$(MODEL)') $(ARGS) '$(DATA)' || test $$? -eq 3
+
+app: install ## open the page on which images are dropped, until Ctrl+C (PORT=8501 MODEL=data/detector ADDRESS=localhost)
+	@python -m deepfake.serving.page $(if $(filter-out file,$(origin PORT)),--port $(PORT)) \
+		$(if $(MODEL),--model '$(MODEL)') $(if $(ADDRESS),--host '$(ADDRESS)')
+
+serve: PORT = 8000
+serve: install ## answer over HTTP with the exported detector, until Ctrl+C (PORT=8000 MODEL=data/detector)
+	@python -m deepfake.serving.serve --port $(PORT) $(if $(MODEL),--model '$(MODEL)')
+
+register: install ## make the image model the champion in MLflow's registry, if it is better on valid
+	@python -m tools.register
+
+rollback: install ## make the champion before it the champion again
+	@python -m tools.register --rollback
 
 show: install ## print the verdict and both models' metrics (MODEL=data/models/...: its runs)
 	@python -m tools.show $(MODEL)
@@ -75,6 +89,12 @@ scale: install ## time, memory and disk with many images (SIZES="14000 140000" S
 robustness: install ## score altered test images with the saved model (ARGS="--only halved")
 	python -m benchmarks.robustness $(ARGS)
 
+deletion: install ## whether explanations show what scores depend on (ARGS="--count 100")
+	python -m benchmarks.deletion $(ARGS)
+
+load: install ## the service under load (MODEL=data/detector SECONDS=60)
+	python -m benchmarks.load $(if $(MODEL),--model '$(MODEL)') $(if $(SECONDS),--seconds $(SECONDS))
+
 torture: install ## attack for hours: odd inputs, killed runs; writes docs/faults.md (INPUTS=100000 KILLS=100 SEED=)
 	python -m tests.torture $(if $(INPUTS),--inputs $(INPUTS)) $(if $(KILLS),--kills $(KILLS)) \
 		$(if $(SEED),--seed $(SEED))
@@ -97,6 +117,9 @@ lint: install ## check style, types and the direction of imports
 format: install ## put the code in ruff's format
 	ruff check --fix .
 	ruff format .
+
+tour: install ## run the notebook again (notebooks/tour.ipynb)
+	jupyter execute --inplace notebooks/tour.ipynb
 
 docs: install ## write docs/parameters.md and the tables of docs/faults.md
 	python -m tools.parameters

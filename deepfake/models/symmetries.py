@@ -43,3 +43,10 @@ def shown(pixels: NDArray[Any], view: str) -> NDArray[Any]:
     if exchanged:
         pixels = np.swapaxes(pixels, 0, 1)
     return pixels[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def undone(heat: NDArray[Any], view: str) -> NDArray[Any]:
+    """A square map (size, size) of what `shown` shows as `view`, the way the image is."""
+    exchanged, rows, columns = _SYMMETRIES[view]
+    heat = heat[:: -1 if rows else 1, :: -1 if columns else 1]
+    return heat.T if exchanged else heat

@@ -13,18 +13,6 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _STD_FLOOR = 1e-12  # of the variance, as in models.pooling
-# Whether rows and columns are exchanged, then whether the rows and the columns are reversed, as in
-# models.symmetries.
-_SYMMETRIES = {
-    "original": (False, False, False),
-    "mirrored": (False, False, True),
-    "flipped": (False, True, False),
-    "turned": (False, True, True),
-    "transposed": (True, False, False),
-    "rotated_right": (True, False, True),
-    "rotated_left": (True, True, False),
-    "transversed": (True, True, True),
-}
 
 
 def statistics(names: Sequence[str], activations: NDArray[Any]) -> list[Array]:
@@ -73,13 +61,6 @@ def spread(heat: Array, size: int) -> Array:
     """Enlarge a map (h, w) to (size, size), bilinearly, so that its sum stays."""
     rows, columns = (_enlarging(length, size) for length in heat.shape)
     return rows @ heat @ columns.T
-
-
-def undone(heat: Array, view: str) -> Array:
-    """A square map of what `models.symmetries` shows as `view`, the way the image is."""
-    exchanged, rows, columns = _SYMMETRIES[view]
-    heat = heat[:: -1 if rows else 1, :: -1 if columns else 1]
-    return heat.T if exchanged else heat
 
 
 def _rows(activations: NDArray[Any]) -> Array:

@@ -20,8 +20,9 @@ from deepfake.common.errors import PipelineError
 from deepfake.common.files import reading
 from deepfake.common.text import printable
 from deepfake.data.images import resized
+from deepfake.models.symmetries import undone
 from deepfake.serving import description
-from deepfake.serving.contributions import by_position, spread, statistics, undone
+from deepfake.serving.contributions import by_position, spread, statistics
 from deepfake.serving.dense import Dense
 from deepfake.serving.detector import Detector, Image, Prediction, pixels_of
 

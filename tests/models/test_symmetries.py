@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from deepfake.common import labels
-from deepfake.models import (
-    symmetries,
-)
+from deepfake.models import symmetries
 from tests.support.networks import noise_images
 
 pytestmark = pytest.mark.slow
@@ -34,3 +32,10 @@ def test_views_without_tensorflow_are_keras_s(view):
     (image_file,) = noise_images(1, 5, 5)
     wanted = np.asarray(symmetries.seen(image_file[None], view))[0]
     np.testing.assert_array_equal(symmetries.shown(image_file, view), wanted)
+
+
+@pytest.mark.parametrize("view", labels.VIEWS)
+def test_a_view_is_undone(view):
+    heat = np.arange(9.0).reshape(3, 3)
+    shown = symmetries.shown(heat[..., np.newaxis], view)[..., 0]
+    np.testing.assert_array_equal(symmetries.undone(shown, view), heat)

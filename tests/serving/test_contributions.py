@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from deepfake.models import symmetries
-from deepfake.serving import contributions
-from deepfake.serving.contributions import by_position, spread, statistics, undone
+from deepfake.serving.contributions import by_position, spread, statistics
 
 
 def activations(seed: int = 0) -> np.ndarray:
@@ -58,11 +56,3 @@ def test_spreading_keeps_the_sum_and_the_place(size: int) -> None:
 
 def test_spreading_an_even_map_gives_an_even_map() -> None:
     np.testing.assert_allclose(spread(np.ones((6, 6)), 24), 36 / 24**2)
-
-
-def test_every_view_is_undone() -> None:
-    heat = np.arange(9.0).reshape(3, 3)
-    assert set(contributions._SYMMETRIES) == set(symmetries._SYMMETRIES)
-    for view in symmetries._SYMMETRIES:
-        shown = symmetries.shown(heat[..., np.newaxis], view)[..., 0]
-        np.testing.assert_array_equal(undone(shown, view), heat, err_msg=view)
