@@ -175,6 +175,8 @@ def serving(logged: Path) -> Iterator[str]:
         + f"--model-uri {logged} --port {port}".split(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # It starts uvicorn by its name.
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         start_new_session=True,
     )
     address = f"http://127.0.0.1:{port}"

@@ -1,6 +1,7 @@
 """A small exported detector, and images for it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,6 +9,9 @@ from deepfake import params
 from deepfake.serving import description
 from deepfake.sources.portraits.render import render
 from tests.support.networks import LAYERS, SIZE, VIEWS, linear
+
+if TYPE_CHECKING:
+    from deepfake.exporting.explanation import Explainable
 
 ROOT = Path(__file__).resolve().parents[2]
 DECIDED = {
@@ -25,7 +29,6 @@ def small_detector(folder: Path) -> Path:
 
     `image.keras` beside the folder is the model. Takes some seconds, for TensorFlow starts.
     """
-    from deepfake.exporting.explanation import explainable
     from deepfake.exporting.export import write_network
     from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
 
@@ -36,10 +39,7 @@ def small_detector(folder: Path) -> Path:
     head = image_model.keras_head(linear(len(kernel), kernel), 0.0)
     model = image_model.assemble(features, head, VIEWS, SIZE)
     image_model.save(model, folder.parent / "image.keras")
-    made = params.load(ROOT / "params.yaml").embed.model_copy(
-        update={"layers": LAYERS, "pooling": "mean_std", "views": VIEWS}
-    )
-    found = explainable(model.get_layer("classify"), "probe", made)
+    found = small_explainable(folder)
     files = write_network(found, folder, SIZE)
     (folder / description.TRAIN_IMAGES).write_text("0123456789abcdef\n", encoding="utf-8")
     values = {
@@ -65,6 +65,18 @@ def small_detector(folder: Path) -> Path:
     }
     description.write(folder, values, [*files, description.TRAIN_IMAGES])
     return folder
+
+
+def small_explainable(folder: Path) -> "Explainable":
+    """What `small_detector` exported into `folder`, as Keras has it."""
+    from deepfake.exporting.explanation import explainable
+    from deepfake.models import image_model
+
+    model = image_model.load(folder.parent / "image.keras")
+    made = params.load(ROOT / "params.yaml").embed.model_copy(
+        update={"layers": LAYERS, "pooling": "mean_std", "views": VIEWS}
+    )
+    return explainable(model.get_layer("classify"), "probe", made)
 
 
 def faces(folder: Path, count: int) -> list[Path]:
