@@ -23,7 +23,7 @@ def main() -> None:
         from streamlit.web import cli
     except ImportError as error:
         raise PipelineError(
-            f"the page needs {error.name}: pip install 'deepfake-pipeline[app]'"
+            f"the page needs {error.name}: pip install '.[app]' in the project's folder"
         ) from None
     logging.getLogger("uvicorn.error").addFilter(_is_fault)
     # All other settings are in .streamlit/config.toml beside the app.

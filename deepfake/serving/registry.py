@@ -170,7 +170,7 @@ def _failing(what: str) -> Iterator[None]:
         raise PipelineError(f"cannot get {what}: {error}") from None
     except ImportError as error:
         raise PipelineError(
-            f"{what}: MLflow's models need {error.name}: pip install 'deepfake-pipeline[pipeline]'"
+            f"{what}: MLflow's models need {error.name}: pip install '.[pipeline]'"
         ) from None
     except Exception as error:
         reason = without_secrets(" ".join(str(error).split()))[:300] or type(error).__name__

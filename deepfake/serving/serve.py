@@ -43,9 +43,7 @@ def _serve(source: str, listener: socket.socket) -> None:
 
         from deepfake.serving.service import create
     except ImportError as error:
-        raise PipelineError(
-            f"the service needs {error.name}: pip install 'deepfake-pipeline[service]'"
-        ) from None
+        raise PipelineError(f"the service needs {error.name}: pip install '.[service]'") from None
     from deepfake.serving.detector import Detector
 
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every bad body
