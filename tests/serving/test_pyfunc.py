@@ -26,6 +26,8 @@ from tests.support.faults.cases import HANDLED
 from tests.support.faults.images import IMAGES
 from tests.support.making import image_file
 
+pytestmark = pytest.mark.slow  # TensorFlow makes the detector
+
 FILES = [image_file(1), image_file(2)]
 
 
@@ -110,7 +112,6 @@ def test_what_the_model_says_of_itself(logged: Path, model: Any, scores: list[fl
     assert "tensorflow" not in (logged / "requirements.txt").read_text()
 
 
-@pytest.mark.slow
 def test_it_is_loaded_where_the_library_is_not(
     logged: Path, scores: list[float], tmp_path: Path
 ) -> None:
@@ -140,7 +141,6 @@ assert not {"tensorflow", "pyarrow.parquet", "sklearn"} & {*sys.modules}
     assert json.loads(done.stdout) == scores
 
 
-@pytest.mark.slow
 def test_mlflow_serves_it(logged: Path, scores: list[float], tmp_path: Path) -> None:
     (tmp_path / "face.jpg").write_bytes(FILES[0])
     records = {"dataframe_records": [{"image": in_base64(data)} for data in FILES]}

@@ -23,6 +23,8 @@ from tests.support.faults.cases import HANDLED, Awkward
 from tests.support.faults.images import IMAGES, claimed
 from tests.support.making import image_file
 
+pytestmark = pytest.mark.slow  # TensorFlow makes the detector
+
 LIMITS = Limits(
     body_bytes=3_000_000, images=4, pixels=2_000_000, read_seconds=0.5, requests=3,
     held_bytes=4_000_000,
