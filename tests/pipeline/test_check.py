@@ -87,7 +87,7 @@ def test_dvc_itself_refuses_a_key_that_it_does_not_know(ready):
 def test_a_good_value_reruns_only_what_depends_on_it(ready):
     change = ("-S", "evaluate.threshold=0.6")
     printed = ready.run("dvc", "exp", "run", "-n", "stricter", *change)
-    assert ready.stages_run(printed) == ["baseline", "evaluate", "compare"]
+    assert ready.stages_run(printed) == ["baseline", "evaluate", "compare", "export"]
     changed = ready.run("git", "diff", "-U0", "HEAD", "--", "params.yaml").splitlines()
     lines = [line for line in changed if re.match(r"[-+][^-+]", line)]
     assert [line.split("#")[0].strip() for line in lines] == [

@@ -28,7 +28,7 @@ def choose(clone, *sets):
 def test_a_set_is_scored_by_both_models_and_nothing_is_trained_again(clone):
     choose(clone, {"name": "celeb", "path": "celeb"})
     ran = clone.stages_run(clone.run("dvc", "repro"))
-    assert ran == ["external", "baseline", "evaluate", "compare"]
+    assert ran == ["external", "baseline", "evaluate", "compare", "export"]
     tables = [
         pd.read_csv(clone.path / f"data/predictions/{model}/external-celeb.csv")
         for model in ("baseline", "image")

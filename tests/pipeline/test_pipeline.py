@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 STAGES = [
     "ingest", "metadata", "external", "baseline",
-    "backbone", "embed", "train", "evaluate", "compare",
+    "backbone", "embed", "train", "evaluate", "compare", "export",
 ]  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_report_says_what_it_is_about(built):
 
 
 def test_each_stage_has_its_run_and_a_model_has_one(built):
-    for stage in ("ingest", "metadata", "backbone", "embed", "compare"):
+    for stage in ("ingest", "metadata", "backbone", "embed", "compare", "export"):
         (run,) = runs(built, stage=stage)
         assert run.info.status == "FINISHED"
         assert run.data.tags["kind"] == "data"
@@ -143,8 +143,8 @@ def test_image_run_has_its_curves_and_a_model_that_scores(built, monkeypatch):
     mlflow.set_tracking_uri(f"sqlite:///{built.path}/mlflow.db")
     loaded = mlflow.pyfunc.load_model(f"runs:/{image.info.run_id}/image")
     assert loaded.metadata.signature is not None
-    score = loaded.predict(np.zeros((2, 70, 50, 3), dtype="uint8"))
-    assert np.asarray(score).shape == (2, 1)
+    found = loaded.predict(np.zeros((2, 70, 50, 3), dtype="uint8"))
+    assert found["score"].between(0, 1).tolist() == [True, True]
 
 
 def test_second_run_does_nothing(built):
@@ -153,7 +153,7 @@ def test_second_run_does_nothing(built):
 
 def test_a_rule_chooses_a_threshold_for_each_model(built):
     printed = built.run("dvc", "exp", "run", "-n", "rule", "-S", "evaluate.threshold={fpr: 0.25}")
-    assert built.stages_run(printed) == ["baseline", "evaluate", "compare"]
+    assert built.stages_run(printed) == ["baseline", "evaluate", "compare", "export"]
     for model in ("baseline", "image"):
         decided = decision.read(built.path / paths.decision(model))
         assert decided.rule == {"fpr": 0.25}
@@ -164,14 +164,14 @@ def test_a_rule_chooses_a_threshold_for_each_model(built):
     built.run("dvc", "checkout")
 
 
-def test_baseline_parameter_reruns_the_baseline_and_the_comparison_only(built):
+def test_baseline_parameter_reruns_neither_embed_nor_train(built):
     built.set(baseline={"C": 0.5})
-    assert built.stages_run(built.run("dvc", "repro")) == ["baseline", "compare"]
+    assert built.stages_run(built.run("dvc", "repro")) == ["baseline", "compare", "export"]
 
 
 def test_head_parameter_reruns_neither_ingest_nor_embed(built):
     printed = built.run("dvc", "exp", "run", "-n", "wide", "-S", "train.hidden=[8]")
-    assert built.stages_run(printed) == ["train", "evaluate", "compare"]
+    assert built.stages_run(printed) == ["train", "evaluate", "compare", "export"]
     (image,) = runs(built, experiment="wide", row="image")
     assert image.data.params["train.hidden"] == "[8]"
 
@@ -193,7 +193,7 @@ def test_fine_tuning_is_a_second_phase_of_the_same_model(built):
         "dvc", "exp", "run", "-n", "tuned", "-S", "train.fine_tune.epochs=1",
         "-S", "train.fine_tune.from_layer=block_4_expand",
     )  # fmt: skip
-    assert built.stages_run(printed) == ["train", "evaluate", "compare"]
+    assert built.stages_run(printed) == ["train", "evaluate", "compare", "export"]
     history = pd.read_csv(built.path / "data/training/history.csv")
     assert history["phase"].tolist() == ["head"] * (len(history) - 1) + ["fine_tune"]
     assert read(built, "data/training/summary.json")["fine_tune"]["epochs"] == 1

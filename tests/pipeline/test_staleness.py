@@ -43,6 +43,8 @@ def unchanged(computed_clone):
         ("deepfake/sources/portraits/canvas.py", {"ingest", "external"}),
         ("deepfake/metadata/baseline.py", {"baseline"}),
         ("stages/evaluate.py", {"evaluate"}),
+        ("deepfake/exporting/formats.py", {"export"}),
+        ("deepfake/serving/cli.py", set()),
     ],
 )
 def test_a_changed_line_makes_stale_what_depends_on_it(unchanged, path, stages):
@@ -54,7 +56,7 @@ def test_a_changed_line_makes_stale_what_depends_on_it(unchanged, path, stages):
 @pytest.mark.parametrize(
     ("package", "stages"),
     [
-        ("openvino", {"backbone", "embed", "evaluate"}),
+        ("openvino", {"backbone", "embed", "evaluate", "export"}),
         ("matplotlib", {"compare"}),
         ("joblib", {"baseline"}),
     ],
