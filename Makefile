@@ -46,9 +46,8 @@ app: install ## open the page on which images are dropped, until Ctrl+C (PORT=85
 	@python -m deepfake.serving.page $(if $(filter-out file,$(origin PORT)),--port $(PORT)) \
 		$(if $(MODEL),--model '$(MODEL)') $(if $(ADDRESS),--host '$(ADDRESS)')
 
-serve: PORT = 8000
 serve: install ## answer over HTTP with the exported detector, until Ctrl+C (PORT=8000 MODEL=data/detector)
-	@python -m deepfake.serving.serve --port $(PORT) $(if $(MODEL),--model '$(MODEL)')
+	@python -m deepfake.serving.serve $(if $(filter-out file,$(origin PORT)),--port $(PORT)) $(if $(MODEL),--model '$(MODEL)')
 
 register: install ## make the image model the champion in MLflow's registry, if it is better on valid
 	@python -m tools.register

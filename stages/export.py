@@ -9,6 +9,7 @@ from deepfake.common import paths
 from deepfake.exporting import agreement
 from deepfake.exporting.export import export
 from deepfake.models import tensorflow_setup
+from deepfake.serving import description
 from deepfake.tracking import experiment_rows
 from deepfake.tracking.run import start_run
 from stages.running import stage
@@ -27,7 +28,7 @@ def main() -> None:
         shutil.rmtree(paths.EXPORTED, ignore_errors=True)
         written, table = export(settings, paths.EXPORTED)
         run.tags({"detector": written.digest})
-        run.files([paths.EXPORTED / "detector.json", paths.EXPORTED / agreement.TABLE])
+        run.files([paths.EXPORTED / description.FILE, paths.EXPORTED / agreement.TABLE])
         run.metrics(agreement.speeds(table))
     print(agreement.shown(table))
     print(f"{paths.EXPORTED}: {written.name}, {written.image_size} pixels, {written.digest[:12]}")

@@ -42,13 +42,14 @@ def check(names: Sequence[str]) -> None:
     Raises:
         PipelineError: it names the formats, and the command that installs all that is missing.
     """
-    modules = {one: name for name in names for one in FORMATS[name].modules}
     missing = {
-        package: name for (module, package), name in modules.items() if find_spec(module) is None
+        name: [package for module, package in FORMATS[name].modules if find_spec(module) is None]
+        for name in names
     }
-    if missing:
-        asked = ", ".join(sorted(set(missing.values())))
+    packages = sorted({package for found in missing.values() for package in found})
+    if packages:
+        asked = ", ".join(name for name, found in missing.items() if found)
         raise PipelineError(
-            f"export.formats: {asked}: packages are missing that write or check it; run "
-            f"`pip install {' '.join(missing)}`, or leave it out of export.formats"
+            f"export.formats: {asked}: packages are missing that write or check them; run "
+            f"`pip install {' '.join(packages)}`, or leave them out of export.formats"
         )

@@ -9,7 +9,7 @@ from deepfake.serving.description import Description
 LIMITS = (
     "A detector knows the ways of faking that it was trained on, and no other. On images of "
     "another generator, camera or size, or compressed more, it can be wrong far more often than "
-    "the figures here say. A score is a reason to look closer, and no proof."
+    "the figures here say. A score is a reason to look closer, not proof."
 )
 _NAMES = {
     "roc_auc": "ROC-AUC", "accuracy": "accuracy", "recall": "fakes found",

@@ -80,7 +80,7 @@ def _table(examined: list[Examination], description: Description) -> None:
         hide_index=True,
         alt="Each image with its verdict, score, name and remark.",
     )
-    st.caption("Click on the head of a column to sort by it.")
+    st.caption("Click a column's header to sort by it.")
     as_csv, as_report = st.columns(2)
     as_csv.download_button(
         "Download as CSV",

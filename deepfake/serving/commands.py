@@ -39,12 +39,18 @@ def predict(
     threads: int | None,
 ) -> int:
     """Score what is named; the arguments are those of `cli.predict`."""
+    for path in (output, report_path):
+        if path and path.is_dir():
+            raise PipelineError(f"{path} is a folder; name a file in it")
     of_output = rows.format_of(output) if output else "table"
     if report_path:
         report.require_suffix(report_path)
     overlays = Overlays(explain) if explain else None
     files = _named(paths)
     detector = Detector.load(model, threads)
+    how = detector.description.explanation
+    if overlays and how["method"] is None:
+        raise PipelineError(f"the detector cannot explain scores: {how['why']}")
     counts = Counts()
     with ExitStack() as stack:
         writer = rows.writer(stack.enter_context(_open(output)), format or of_output)

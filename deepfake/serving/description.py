@@ -99,11 +99,11 @@ def _content(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PipelineError(
-            f"{folder} has no {FILE}, so it is no exported detector: name the folder that the "
+            f"{folder} has no {FILE}, so it is not an exported detector: name the folder that the "
             "stage `export` wrote, such as data/detector (`dvc repro export` makes it)"
         ) from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise PipelineError(f"cannot read {folder / FILE}: {reason}") from None
     if not isinstance(content, dict) or ("format" in content and content["format"] != FORMAT):
         return content if isinstance(content, dict) else {}

@@ -119,7 +119,7 @@ class Detector:
             images: one or more of what `Image` names, or pixels (n, height, width, 3).
 
         Raises:
-            PipelineError: an array is no uint8 pixels, such as one of floats in 0 to 1.
+            PipelineError: an array does not hold uint8 pixels, such as one of floats in 0 to 1.
 
         Example:
             >>> detector = Detector.load("data/detector")
@@ -212,7 +212,7 @@ def pixels_of(image: Image) -> np.ndarray:
 
     Raises:
         BadImage: it cannot be read or decoded.
-        PipelineError: an array is no uint8 pixels.
+        PipelineError: an array does not hold uint8 pixels.
     """
     loaded = _loaded(image, 1)
     if loaded.reason:
@@ -239,6 +239,8 @@ def _loaded(image: Image, number: int) -> _Loaded:
             return _Loaded(name, pixels=images.rgb(image.copy()))
         except images.BadImage as error:
             return _Loaded(name, reason=error.reason)
+        except Exception as error:  # the copy decodes the file, whose bytes may be anything
+            return _Loaded(name, reason=f"cannot be decoded: {error}")
     images.require_pixels(image)
     return _Loaded(name, pixels=image)
 

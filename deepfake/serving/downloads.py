@@ -1,4 +1,4 @@
-"""What the page gives to download of a batch: a CSV, and the report of `deepfake predict`."""
+"""The files that the page offers for download: a CSV, and the report of `deepfake predict`."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from deepfake.serving import report
 from deepfake.serving.description import Description
 from deepfake.serving.examination import Examination
 
-# What a spreadsheet takes for the begin of a formula.
+# What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@")
 
 

@@ -71,10 +71,13 @@ def examine(detector: Detector, file: NamedImage, *, on_crop: bool) -> Examinati
         face = max(all_faces, key=_area, default=None)
         crop = None if face is None else faces.crop(pixels, face)
         scored = crop if on_crop and crop is not None else pixels
+        doubt = faces.doubt(all_faces, height, width)
+        if face is not None and scored is crop:
+            doubt = faces.doubt_of_crop(face)
         score = detector.score(scored)
         return Examination(
             Prediction(file.name, score, detector.verdict(score)),
-            faces.doubt(all_faces, height, width),
+            doubt,
             face,
             scored is crop,
             _jpeg(_shrunk(pixels, THUMBNAIL)),

@@ -77,7 +77,10 @@ def explain(detector: Detector, image: Image) -> Explanation:
         PipelineError: the image is refused, or the detector cannot explain; the message says why.
     """
     explainer = _explainer(detector.folder.resolve(), detector.description.digest)
-    (prediction,) = detector.predict(image)
+    predictions = detector.predict(image)
+    if len(predictions) != 1:
+        raise PipelineError(f"one image is explained at a time; received {len(predictions)}")
+    (prediction,) = predictions
     if prediction.reason is not None:
         name = printable(prediction.name)
         raise PipelineError(f"{name}: cannot be explained: {prediction.reason}")

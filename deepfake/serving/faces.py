@@ -112,6 +112,13 @@ def doubt(faces: list[Face], height: int, width: int) -> str | None:
     return None
 
 
+def doubt_of_crop(face: Face) -> str | None:
+    """As `doubt`, where the crop around a face is scored: the face must have enough pixels."""
+    box = face.box
+    side = max(box.right - box.left, box.bottom - box.top)
+    return f"The face is small: {side} pixels." if side < SMALL_PIXELS else None
+
+
 def _letterboxed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The whole image in the middle of a black square, shape (1, 128, 128, 3), in [-1, 1]."""
     height, width = pixels.shape[:2]

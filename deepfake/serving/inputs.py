@@ -86,8 +86,8 @@ class Inputs:
             return ""
         what = "file was" if self.others == 1 else "files were"
         return (
-            f"{self.others:,} other {what} passed over, such as {shown(self.example)}, which has "
-            "no image's name"
+            f"{self.others:,} other {what} passed over, such as {shown(self.example)}, whose "
+            "name is not that of an image"
         )
 
 

@@ -52,7 +52,7 @@ class Overlays:
     def __init__(self, folder: Path) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise PipelineError(
-                f"{folder} is no empty folder; overlays go into a new or empty one, so that "
+                f"{folder} is not an empty folder; overlays go into a new or empty one, so that "
                 "nothing is overwritten: name another, or empty it"
             )
         self._folder = folder

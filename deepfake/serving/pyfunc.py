@@ -45,7 +45,7 @@ class Model:
             why.
 
         Raises:
-            MlflowException: there are no images, or an array is no uint8 pixels.
+            MlflowException: there is no column `image`, or an array does not hold uint8 pixels.
         """
         try:
             found = self._predictions([_file_or_pixels(image) for image in _listed(model_input)])
@@ -69,6 +69,8 @@ def _listed(given: Any) -> list[Any]:
     Raises:
         PipelineError: there is no column `image`.
     """
+    if isinstance(given, str | bytes | bytearray):
+        return [given]
     if isinstance(given, pd.DataFrame | Mapping):
         names = [str(name) for name in given]
         if COLUMN in names:
@@ -85,7 +87,13 @@ def _file_or_pixels(image: Any) -> bytes | np.ndarray | None:
     """The bytes of an image file, or pixels; None for text that is not base64."""
     if isinstance(image, str | bytes | bytearray | memoryview):
         return decoded(image if isinstance(image, str) else bytes(image))
-    pixels = np.asarray(image)
+    try:
+        pixels = np.asarray(image)
+    except ValueError:
+        raise PipelineError(
+            "an image is expected as uint8 of shape (height, width, 3); received rows of different "
+            "lengths"
+        ) from None
     whole = np.issubdtype(pixels.dtype, np.integer) and pixels.size
     if whole and pixels.min() >= 0 and pixels.max() <= 255:  # JSON has no uint8
         return pixels.astype(np.uint8)

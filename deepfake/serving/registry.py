@@ -6,6 +6,7 @@ MLflow is imported here when it is needed; else an exported folder needs none of
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from deepfake.common.files import move
 from deepfake.common.threads import in_time
 from deepfake.serving import description
 
-CHAMPION = "champion"  # the alias of the version to use
 _SECONDS, _SECONDS_TO_DOWNLOAD = 30, 600
 _SOURCE = re.compile(
     r"models:/(?P<name>[^/@]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))"
@@ -66,9 +66,21 @@ def fetch(source: str) -> Path:
         client = in_time(_client, _SECONDS)
         model_id = in_time(lambda: _model_id(client, **named.groupdict()), _SECONDS)
         folder = _cache() / model_id
-        if not folder.is_dir():
+        if not _complete(folder):
             _download(client, model_id, folder)
     return folder
+
+
+def _complete(folder: Path) -> bool:
+    """Whether a detector was downloaded; a damaged one is deleted."""
+    if not folder.is_dir():
+        return False
+    try:
+        description.read(folder)
+    except PipelineError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
 
 
 def registered(name: str | None = None) -> list[Registered]:
@@ -142,16 +154,20 @@ def _download(client: Any, model_id: str, folder: Path) -> None:
     from mlflow.artifacts import download_artifacts
 
     place = in_time(lambda: client.get_logged_model(model_id).artifact_location, _SECONDS)
-    partial = folder.with_name(f".partial-{os.getpid()}-{model_id}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
-        partial.mkdir(parents=True)
         in_time(
             lambda: download_artifacts(f"{place}/{_FOLDER}", dst_path=str(partial)),
             _SECONDS_TO_DOWNLOAD,
         )
         found = partial / _FOLDER
         description.read(found)
-        move(found, folder)
+        try:
+            move(found, folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

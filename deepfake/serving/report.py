@@ -71,7 +71,7 @@ def require_suffix(path: Path | str) -> Path:
     """The path of a report.
 
     Raises:
-        PipelineError: it ends in neither `.html` nor `.pdf`, or lies in no folder.
+        PipelineError: it ends in neither `.html` nor `.pdf`.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:

@@ -132,7 +132,7 @@ class HtmlReport:
         )
         notes = ""
         if total > THUMBNAILS:
-            notes = f"<p>Of the first {THUMBNAILS:,} images there is a thumbnail.</p>"
+            notes = f"<p>The first {THUMBNAILS:,} images have a thumbnail.</p>"
         if total > MOST_ROWS:
             notes += f"<p>The first {MOST_ROWS:,} of {total:,} images are listed.</p>"
         return (

@@ -12,7 +12,7 @@ from deepfake.serving.detector import Prediction
 
 _BY_SUFFIX = {".txt": "table", ".csv": "csv", ".json": "json", ".jsonl": "json"}
 _COLUMNS = ("name", "score", "verdict", "reason")
-# What a spreadsheet takes for the begin of a formula.
+# What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@")
 
 

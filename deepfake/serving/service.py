@@ -149,7 +149,7 @@ class _Scoring:
         # Base64 has none of these characters. Parsing a body full of them would take 20 times its
         # memory.
         if sum(body.count(mark) for mark in (b",", b"[", b"{")) > 4 * self._limits.images + 8:
-            raise HTTPException(413, f"the body is no list of {self._most()}")
+            raise HTTPException(413, f"the body is not a list of {self._most()}")
         try:
             return Encoded.model_validate_json(body)
         except ValidationError as error:

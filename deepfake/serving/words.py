@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake.common.text import shown
-from deepfake.data.images import MAX_PIXELS
+from deepfake.data.images import MAX_PIXELS, MAX_SIDE
 from deepfake.serving.description import Description
 from deepfake.serving.detector import Prediction
 
@@ -47,9 +47,11 @@ def short(prediction: Prediction) -> str:
 
 def advice(reason: str) -> str:
     """What to do about an image that was refused."""
-    if reason in ("not an image", "unsupported pixel type"):
+    if reason in ("not an image", "unsupported pixel type", "too many scans"):
         return "Save it as JPEG or PNG, and try that file."
-    if reason in ("too many pixels", "side too long"):
+    if reason == "side too long":
+        return f"Shrink it to at most {MAX_SIDE:,} pixels a side."
+    if reason == "too many pixels":
         return f"Shrink it to at most {MAX_PIXELS // 10**6} megapixels."
     return "Get the original file anew: this one is damaged."
 

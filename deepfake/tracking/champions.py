@@ -1,7 +1,7 @@
 """The image models in MLflow's registry, and the alias `champion` of the one to use.
 
-A version has the tag `detector_sha256`, by which a model is known, and `replaced`, the version that
-was the champion before it.
+A version has the tag `detector_sha256`, by which a model is known, `replaced`, the version that was
+the champion before it, and `promoted` once it has been the champion.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from deepfake.tracking.connection import client
 from deepfake.tracking.store import Found
 
 ALIAS = "champion"
-_DETECTOR, _REPLACED = "detector_sha256", "replaced"
+_DETECTOR, _REPLACED, _PROMOTED = "detector_sha256", "replaced", "promoted"
 
 
 def champion(name: str) -> str | None:
@@ -24,11 +24,15 @@ def champion(name: str) -> str | None:
 
 
 def version_of(name: str, detector_sha256: str) -> str | None:
-    """The version that is this detector, if it was registered."""
-    for version in client().search_model_versions(f"name = '{name}'"):
-        if version.tags.get(_DETECTOR) == detector_sha256:
-            return str(version.version)
-    return None
+    """The version that is this detector, if it was registered and has been the champion."""
+    found = _version_of(name, detector_sha256)
+    return str(found.version) if found and _PROMOTED in found.tags else None
+
+
+def _version_of(name: str, detector_sha256: str) -> Any:
+    """The version that is this detector; None if there is none."""
+    versions = client().search_model_versions(f"name = '{name}'")
+    return next((one for one in versions if one.tags.get(_DETECTOR) == detector_sha256), None)
 
 
 def add(name: str, row: Found, tags: Mapping[str, Any]) -> str:
@@ -47,15 +51,18 @@ def add(name: str, row: Found, tags: Mapping[str, Any]) -> str:
     if not api.search_registered_models(f"name = '{name}'"):
         api.create_registered_model(name)
     known = {_DETECTOR: row.tags[_DETECTOR], **({_REPLACED: before} if before else {})}
-    version = api.create_model_version(
+    # One whose registration was interrupted is there already.
+    version = _version_of(name, row.tags[_DETECTOR]) or api.create_model_version(
         name,
         f"models:/{model.model_id}",
         row.run_id,
         {**{key: str(value) for key, value in tags.items()}, **known},
         model_id=model.model_id,
-    ).version
-    api.set_registered_model_alias(name, ALIAS, version)  # last: it is what others look at
-    return str(version)
+    )
+    number = str(version.version)
+    api.set_registered_model_alias(name, ALIAS, number)  # after the rest: others look at it
+    api.set_model_version_tag(name, number, _PROMOTED, "true")
+    return number
 
 
 def back(name: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from deepfake.common.files import read_json, sha256_file
 from deepfake.common.labels import SPLITS
 from deepfake.metadata.table import FEATURES, read_metadata, varying
 from deepfake.params import Params
+from deepfake.serving import description
 from deepfake.tracking import lineage, links
 from deepfake.tracking.run import DIGESTED, Run, start_run
 from deepfake.tracking.store import Found, find, make_current
@@ -253,9 +254,10 @@ def _ensure_model(
     with _row("image", settings, origin, current.run_id) as run:
         if other and run.model_of(other.run_id):
             run.tags({_EXPORTED: other.tags[_EXPORTED]})
-        elif exported:
-            run.detector(root / paths.EXPORTED, root / paths.DETECTOR)
-            run.tags({_EXPORTED: read_json(root / paths.EXPORTED / "detector.json")["digest"]})
+        elif exported and run.detector(root / paths.EXPORTED, root / paths.DETECTOR):
+            run.tags({_EXPORTED: read_json(root / paths.EXPORTED / description.FILE)["digest"]})
+        else:
+            return False
     return True
 
 

@@ -182,10 +182,11 @@ class Run:
         """Name the model that metrics are of; its files are logged later, by `detector`."""
         self._do({"do": "model"})
 
-    def detector(self, exported: Path, keras: Path) -> None:
-        """Log an exported detector, and the `.keras` file that it was made of."""
+    def detector(self, exported: Path, keras: Path) -> bool:
+        """Log an exported detector, and the `.keras` file that it was made of; returns whether its
+        files could be written."""
         folder = self._place / "model"
-        self._model(folder, lambda: model_files.write_detector(exported, keras, folder))
+        return self._model(folder, lambda: model_files.write_detector(exported, keras, folder))
 
     def model_of(self, run_id: str) -> bool:
         """Log a copy of the model that another run has; returns whether it has one."""

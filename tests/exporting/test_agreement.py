@@ -135,8 +135,11 @@ def test_missing_packages_are_named_before_work(monkeypatch: pytest.MonkeyPatch)
     missing = Format("x", 0.1, (("no_such_module", "such-package"),))
     monkeypatch.setitem(formats.FORMATS, "onnx", missing)
     formats.check(["openvino"])
-    with pytest.raises(PipelineError, match=r"^export.formats: onnx: .*pip install such-package"):
-        formats.check(["openvino", "onnx"])
+    monkeypatch.setitem(formats.FORMATS, "tflite", missing)
+    with pytest.raises(
+        PipelineError, match=r"^export.formats: onnx, tflite: .*pip install such-package`"
+    ):
+        formats.check(["openvino", "onnx", "tflite"])
 
 
 @pytest.mark.parametrize("names", [["onnx"], [], ["openvino", "openvino"], ["openvino", "coreml"]])

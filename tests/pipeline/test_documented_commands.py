@@ -40,7 +40,6 @@ SKIPPED = {
     "make robustness": "minutes; tests/tools/test_robustness.py",
     "make serve": "runs until Ctrl+C; tests/serving/test_serve.py runs it",
     "make deletion": "minutes, on photographs",
-    "dvc exp run --temp -n formats": "minutes; tests/exporting/test_agreement.py writes them all",
     "make app": "runs until Ctrl+C; tests/serving/test_page.py runs it",
     "make ui": "runs until Ctrl+C; tests/tools/test_ui.py runs it",
     "deepfake ": "is there after `pip install .`; tests/serving/test_use_page.py runs these",

@@ -80,9 +80,9 @@ def test_help_names_the_exit_statuses():
         (["predict", "a.png", "--output", "a.xlsx"], 1, "error: the output is a file that ends in"),
         (["predict", "a.png", "--output", "a.png", "--format", "csv"], 1, "error: the output is a"),
         (["predict", "a.png", "--report", "a.png"], 1, "error: a report is an .html or a .pdf "),
-        (["predict", "a.png", "--explain", "full"], 1, "error: full is no empty folder; "),
-        (["predict", "a.png"], 1, "error: data/detector has no detector.json, so it is no "),
-        (["model", "--model", "empty"], 1, "error: empty has no detector.json, so it is no "),
+        (["predict", "a.png", "--explain", "full"], 1, "error: full is not an empty folder; "),
+        (["predict", "a.png"], 1, "error: data/detector has no detector.json, so it is not an "),
+        (["model", "--model", "empty"], 1, "error: empty has no detector.json, so it is not an "),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line(tmp_path, arguments, status, message):
@@ -277,5 +277,5 @@ def test_overlays_stay_in_their_folder_and_overwrite_nothing(tmp_path):
         "__/a.jpg (2).png", "__/a.jpg.png", "a.jpg.png", "abs/a.jpg.png", "x" * 200 + ".png",
     ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["why"]
-    with pytest.raises(PipelineError, match="why is no empty folder"):
+    with pytest.raises(PipelineError, match="why is not an empty folder"):
         Overlays(tmp_path / "why")

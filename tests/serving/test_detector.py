@@ -51,6 +51,17 @@ def test_an_image_has_one_score_in_whatever_form_it_comes(
     assert detector.predict(data)[0].score == found[0].score
 
 
+def test_a_damaged_pillow_image_is_refused_in_its_place(
+    detector: Detector, paths: list[Path], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(paths[0].read_bytes()[:900])
+    with Image.open(damaged) as opened:
+        first, second = detector.predict([opened, paths[1]])
+    assert str(first.reason).startswith("cannot be decoded: image file is truncated")
+    assert second.score is not None
+
+
 def test_a_stack_of_pixels_is_several_images(detector: Detector) -> None:
     pixels = textures(3, 70, 70)
     assert len(detector.predict(pixels)) == 3
@@ -127,12 +138,12 @@ def copied(exported: Path, tmp_path: Path) -> Path:
     [
         (lambda folder: (folder / "network.bin").write_bytes(b"x"), "not the file that was exp"),
         (lambda folder: (folder / "network.xml").unlink(), "network.xml, .*No such file"),
-        (lambda folder: (folder / "detector.json").unlink(), "is no exported detector"),
-        (lambda folder: (folder / "detector.json").write_text("{"), "it is no JSON"),
+        (lambda folder: (folder / "detector.json").unlink(), "is not an exported detector"),
+        (lambda folder: (folder / "detector.json").write_text("{"), "it is not JSON"),
         (lambda folder: _edit(folder, threshold=0.9), "was changed after"),
         (lambda folder: _edit(folder, format=2), "of format 2, and this version reads format 1"),
         (lambda folder: _edit(folder, more=1), "is incomplete"),
-        (shutil.rmtree, "is no exported detector"),
+        (shutil.rmtree, "is not an exported detector"),
     ],
 )
 def test_a_changed_or_incomplete_folder_is_refused(

@@ -1,4 +1,4 @@
-"""What is found out about an image for the page, and what the page gives to download."""
+"""What is found out about an image for the page, and the files that it offers for download."""
 
 import csv
 import io

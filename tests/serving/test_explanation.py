@@ -64,6 +64,11 @@ def test_an_opacity_out_of_range_is_refused(explanation: Explanation, opacity: f
         explanation.overlay(opacity)
 
 
+def test_one_image_is_explained_at_a_time(detector: Detector, face: Path) -> None:
+    with pytest.raises(PipelineError, match="one image is explained at a time; received 2"):
+        detector.explain([face, face])  # type: ignore[arg-type]
+
+
 def test_a_bad_image_is_refused_with_its_reason(detector: Detector) -> None:
     with pytest.raises(PipelineError, match=r"^a\\x1bb: cannot be explained: not an image$"):
         detector.explain(NamedImage("a\x1bb", b"text"))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepfake.data.images import decode
-from deepfake.serving.faces import NETWORK, Box, Face, crop, doubt, find_faces
+from deepfake.serving.faces import NETWORK, Box, Face, crop, doubt, doubt_of_crop, find_faces
 from deepfake.sources.portraits.render import render
 
 
@@ -96,3 +96,8 @@ def test_a_crop_at_the_edge_stays_within_the_image(box: tuple[int, int, int, int
 def test_what_is_said_of_a_face(box: tuple[int, int, int, int], said: str | None) -> None:
     told = doubt([Face(Box(*box), 0.9)], 400, 600)
     assert (said in told) if said and told else said == told
+
+
+@pytest.mark.parametrize(("side", "said"), [(63, "The face is small: 63 pixels."), (64, None)])
+def test_a_crop_needs_enough_pixels_wherever_the_face_is(side: int, said: str | None) -> None:
+    assert doubt_of_crop(Face(Box(0, 0, side, side), 0.9)) == said

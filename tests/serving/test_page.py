@@ -340,7 +340,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Any]:
 def test_a_folder_that_is_no_detector_is_named(app: Callable[..., Any], tmp_path: Path) -> None:
     page = app(tmp_path)
     assert not page.exception
-    assert "is no exported detector" in page.error[0].value
+    assert "is not an exported detector" in page.error[0].value
 
 
 def test_registered_models_are_offered_where_there_is_a_registry(

@@ -86,6 +86,13 @@ def test_what_is_not_there_is_told_in_a_sentence(kept: Path, source: str, says: 
     assert not kept.exists()
 
 
+def test_a_damaged_download_is_fetched_anew(kept: Path) -> None:
+    folder = registry.fetch("models:/faces@champion")
+    (folder / "network.bin").write_bytes(b"damaged")
+    assert registry.fetch("models:/faces@champion") == folder
+    Detector(folder)
+
+
 def test_a_server_that_is_down(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)

@@ -67,7 +67,7 @@ def test_page_has_counts_rows_and_the_detector(tmp_path):
     assert "<img" not in rows[3]
     for said in ("digest 0123456789abcdef<", "ROC-AUC 0.980 (0.960 to 0.990), accuracy 0.900; on"):
         assert said in page
-    for said in ("celeb, never trained on", "700 real and 800 fake images of sample", "no proof."):
+    for said in ("celeb, never trained on", "700 real and 800 fake images of sample", "not proof."):
         assert said in page
 
 
@@ -88,7 +88,7 @@ def test_long_reports_are_bounded(tmp_path, monkeypatch):
     page = written(tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.count("<tr><td>") == 3
     assert "The first 3 of 4 images are listed." in page
-    assert "Of the first 2 images there is a thumbnail." in page
+    assert "The first 2 images have a thumbnail." in page
     assert "<h1>4 images</h1>" in page
 
 

@@ -194,8 +194,8 @@ def test_a_broken_form_is_refused_with_its_reason(service: httpx.Client, name: s
         (b'{"images": [1]}', 422, "images.0: Input should be a valid string"),
         (b'{"images": "x"}', 422, "images: Input should be a valid"),
         (json.dumps(in_base64(*[b"x"] * 5)).encode(), 413, "5 images in one request"),
-        (b'{"images": [' + b"[]," * 900_000 + b"[]]}", 413, "no list of at most 4 images"),
-        (b"[" * 100_000, 413, "no list of at most 4 images"),
+        (b'{"images": [' + b"[]," * 900_000 + b"[]]}", 413, "not a list of at most 4 images"),
+        (b"[" * 100_000, 413, "not a list of at most 4 images"),
     ],
 )
 def test_broken_json_is_refused_with_its_reason(
