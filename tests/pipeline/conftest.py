@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent.parent
 SHRUNK = {
     "data": {"sample": {"train_per_class": 24, "valid_per_class": 8, "test_per_class": 8}},
     "backbone": {"weights": "random", "alpha": 0.35, "image_size": 96},
-    "embed": {"layers": ["block_3_project_BN", "block_6_project_BN"]},
+    "embed": {"layers": ["block_3_project_BN", "block_6_project_BN"], "views": ["original"]},
+    "export": {"images": 8},
     "train": {"epochs": 4},
 }
 
