@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 import psutil
 
+from deepfake.common import paths
 from deepfake.common.errors import PipelineError, command
 from deepfake.sources.portraits.render import render
 
@@ -31,7 +32,8 @@ GOOD, BAD, CUT = "good", "bad", "cut"
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
-    parser.add_argument("--model", default="data/detector", help="a folder, models:/… or runs:/…")
+    exported = paths.EXPORTED.as_posix()
+    parser.add_argument("--model", default=exported, help="a folder, models:/… or runs:/…")
     parser.add_argument("--seconds", type=float, default=60.0)
     chosen = parser.parse_args()
     faces = [render(label=number % 2, seed=1, index=number, size=256) for number in range(8)]

@@ -1,6 +1,6 @@
 """The page: drop images, and see what the detector says of them. `make app` runs it.
 
-Streamlit runs this file anew for each user and each click. Users share the detector; what was
+Streamlit runs this file again for each user and each click. Users share the detector; what was
 uploaded, and what was found out about it, is in the memory of a user's session alone.
 """
 
@@ -12,10 +12,11 @@ from typing import Any
 
 import streamlit as st
 
+from deepfake.common import paths
 from deepfake.common.errors import PipelineError
 from deepfake.data.images import MAX_PIXELS, SUFFIXES
 from deepfake.serving import app_views, description, words
-from deepfake.serving.detector import DEFAULT, Detector, NamedImage
+from deepfake.serving.detector import Detector, NamedImage
 from deepfake.serving.examination import Examination, examine_all
 
 MOST_FILES, MOST_MEGABYTES, FILE_MEGABYTES = 200, 500, 32  # the last as in .streamlit/config.toml
@@ -59,7 +60,7 @@ def _settings() -> tuple[Detector, bool]:
 def _sources() -> list[str]:
     """The model that the page was started with, and the registered ones if there is a registry."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", default=DEFAULT)
+    parser.add_argument("--model", default=paths.EXPORTED.as_posix())
     first = parser.parse_args().model
     if not (os.environ.get("MLFLOW_TRACKING_URI") or Path("mlflow.db").exists()):
         return [first]
@@ -77,7 +78,7 @@ def _registered() -> Sequence[str]:
 
 @st.cache_resource(ttl=600, max_entries=3, show_spinner="Loading the model …")
 def _detector(source: str, changed: float | None) -> Detector:
-    """The detector, one for all users; loaded anew when its folder is `changed`."""
+    """The detector, one for all users; loaded again when its folder is `changed`."""
     return Detector.load(source)
 
 

@@ -159,7 +159,7 @@ def _explanation(detector: Detector, number: str, file: NamedImage, one: Examina
     _overlay(st.session_state["explained"][1])
 
 
-@st.fragment  # a moved slider draws this anew, and nothing else of the page
+@st.fragment  # a moved slider draws this again, and nothing else of the page
 def _overlay(explanation: "Explanation") -> None:
     opacity = st.slider("Opacity of the colours, in percent", 0, 100, 60, step=5)
     where = words.strongest(explanation.heat)

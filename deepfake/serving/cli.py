@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from deepfake.common import program
+from deepfake.common import paths, program
 from deepfake.common.errors import PipelineError, command, fixable
 from deepfake.common.text import shown
 
@@ -32,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_DETECTOR = paths.EXPORTED.as_posix()
 
 
 class RowFormat(StrEnum):
@@ -72,7 +75,7 @@ Facts = Annotated[TextFormat, typer.Option("--format", help="With json, an objec
 @app.command(epilog=EXIT_STATUS)
 def predict(
     paths: Paths,
-    model: Model = "data/detector",
+    model: Model = _DETECTOR,
     format: Annotated[
         RowFormat | None,
         typer.Option(help="Of the rows; json is an object a line. By default as FILE, or a table."),
@@ -116,7 +119,7 @@ def inspect(paths: Paths, format: Facts = TextFormat.TEXT) -> None:
 
 
 @app.command()
-def model(model: Model = "data/detector", format: Facts = TextFormat.TEXT) -> None:
+def model(model: Model = _DETECTOR, format: Facts = TextFormat.TEXT) -> None:
     """Show what the detector is: what it was trained on, how good it is, how to read its scores."""
     from deepfake.serving import commands
 

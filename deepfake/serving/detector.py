@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 from PIL import Image as PillowImage
 
+from deepfake.common import paths
 from deepfake.common.files import JSON_DIGITS
 from deepfake.common.threads import ordered
 from deepfake.data import images
@@ -20,7 +21,6 @@ from deepfake.serving import description
 if TYPE_CHECKING:
     from deepfake.serving.explanation import Explanation
 
-DEFAULT = "data/detector"  # where the stage `export` writes
 MOST_BYTES = 200_000_000  # of an image file
 _REGISTERED = ("models:/", "runs:/")
 
@@ -90,7 +90,7 @@ class Detector:
         self._network = Network(path, [self._size], threads=threads)
 
     @classmethod
-    def load(cls, source: Path | str = DEFAULT, threads: int | None = None) -> Self:
+    def load(cls, source: Path | str = paths.EXPORTED, threads: int | None = None) -> Self:
         """Load a detector.
 
         Args:

@@ -6,13 +6,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepfake.common.text import printable
 from deepfake.serving import report
 from deepfake.serving.description import Description
 from deepfake.serving.examination import Examination
-
-# What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@")
+from deepfake.serving.rows import csv_name
 
 
 def as_csv(examined: Sequence[Examination]) -> str:
@@ -46,7 +43,6 @@ def as_report(examined: Sequence[Examination], description: Description) -> byte
 
 
 def _row(one: Examination) -> dict[str, object]:
-    name = printable(one.prediction.name)
-    safe = f"./{name}" if name.startswith(_FORMULA) else name
+    name = csv_name(one.prediction.name)
     scored = one.scored if one.thumbnail else ""
-    return {**one.prediction.as_dict(), "name": safe, "scored": scored, "remark": one.doubt or ""}
+    return {**one.prediction.as_dict(), "name": name, "scored": scored, "remark": one.doubt or ""}

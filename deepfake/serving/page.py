@@ -1,12 +1,12 @@
 """Run the page until Ctrl+C: `make app`, or `python -m deepfake.serving.page`."""
 
 import argparse
-import errno
 import logging
-import socket
 from pathlib import Path
 
+from deepfake.common import paths
 from deepfake.common.errors import PipelineError, command
+from deepfake.serving.listening import listen
 
 APP = Path(__file__).parent / "app.py"
 
@@ -14,11 +14,12 @@ APP = Path(__file__).parent / "app.py"
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deepfake.serving.page", description=__doc__)
-    parser.add_argument("--model", default="data/detector", help="a folder, models:/… or runs:/…")
+    exported = paths.EXPORTED.as_posix()
+    parser.add_argument("--model", default=exported, help="a folder, models:/… or runs:/…")
     parser.add_argument("--host", default="localhost", help="0.0.0.0: from other machines, too")
     parser.add_argument("--port", type=int, default=8501)
     chosen = parser.parse_args()
-    _require_free(chosen.host, chosen.port)
+    listen(chosen.host, chosen.port, "app").close()
     try:
         from streamlit.web import cli
     except ImportError as error:
@@ -29,19 +30,6 @@ def main() -> None:
     # All other settings are in .streamlit/config.toml beside the app.
     address = ["--server.address", chosen.host, "--server.port", str(chosen.port)]
     cli.main(["run", str(APP), *address, "--", "--model", chosen.model], prog_name="streamlit")
-
-
-def _require_free(host: str, port: int) -> None:
-    """Raise a `PipelineError` if nothing can listen at the address."""
-    try:
-        socket.create_server((host, port)).close()
-    except (OSError, OverflowError) as error:
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise PipelineError(
-                f"port {port} is taken by another program: choose another one, such as "
-                f"--port {port + 1} (make app PORT={port + 1})"
-            ) from None
-        raise PipelineError(f"cannot listen at {host}, port {port}: {error}") from None
 
 
 def _is_fault(record: logging.LogRecord) -> bool:

@@ -26,6 +26,12 @@ def writer(file: IO[str], format: str) -> Writer:
     return writers[format](file)
 
 
+def csv_name(name: str) -> str:
+    """A file's name as CSV may hold it: escaped, and no formula to a spreadsheet."""
+    safe = printable(name)
+    return f"./{safe}" if safe.startswith(_FORMULA) else safe  # the same file
+
+
 def format_of(output: Path) -> str:
     """The format that the name of a file asks for.
 
@@ -61,9 +67,7 @@ class _Csv:
         self._rows.writerow(_COLUMNS)
 
     def write(self, prediction: Prediction) -> None:
-        row = _escaped(prediction)
-        if str(row["name"]).startswith(_FORMULA):
-            row["name"] = f"./{row['name']}"  # the same file, and no formula
+        row = {**_escaped(prediction), "name": csv_name(prediction.name)}
         if row["score"] is not None:
             row["score"] = f"{row['score']:.6f}"
         self._rows.writerow(["" if row[name] is None else row[name] for name in _COLUMNS])

@@ -1,40 +1,25 @@
 """Run the service until Ctrl+C: `make serve`, or `python -m deepfake.serving.serve`."""
 
 import argparse
-import errno
 import logging
 import socket
 from contextlib import suppress
 
+from deepfake.common import paths
 from deepfake.common.errors import PipelineError, command
+from deepfake.serving.listening import listen
 
 
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deepfake.serving.serve", description=__doc__)
-    parser.add_argument("--model", default="data/detector", help="a folder, models:/… or runs:/…")
+    exported = paths.EXPORTED.as_posix()
+    parser.add_argument("--model", default=exported, help="a folder, models:/… or runs:/…")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: from other machines, too")
     parser.add_argument("--port", type=int, default=8000)
     chosen = parser.parse_args()
-    with suppress(KeyboardInterrupt), _listening(chosen.host, chosen.port) as listener:
+    with suppress(KeyboardInterrupt), listen(chosen.host, chosen.port, "serve") as listener:
         _serve(chosen.model, listener)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens at the address.
-
-    Raises:
-        PipelineError: it is taken, or no address of this machine.
-    """
-    try:
-        return socket.create_server((host, port), backlog=256)
-    except (OSError, OverflowError) as error:
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise PipelineError(
-                f"port {port} is taken by another program: choose another one, such as "
-                f"--port {port + 1} (make serve PORT={port + 1})"
-            ) from None
-        raise PipelineError(f"cannot listen at {host}, port {port}: {error}") from None
 
 
 def _serve(source: str, listener: socket.socket) -> None:

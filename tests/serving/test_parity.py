@@ -5,12 +5,11 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -26,7 +25,7 @@ from deepfake.models import image_model
 from deepfake.serving.detector import Detector
 from deepfake.tracking.model_files import write_detector
 from tests.conftest import ROOT
-from tests.serving.test_page import CHROMIUM
+from tests.serving.test_page import CHROMIUM, free_port
 from tests.support.networks import SIZE
 from tests.support.serving import faces, small_explainable
 
@@ -72,11 +71,6 @@ def page(exported: Path) -> Iterator[str]:
     command = ["-m", "deepfake.serving.page", "--port", str(port), "--model", str(exported)]
     with running(command, f"http://localhost:{port}/_stcore/health"):
         yield f"http://localhost:{port}"
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("localhost", 0))) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
