@@ -203,6 +203,8 @@ def test_bad_files_are_refused_by_name(
     page.get_by_text("cut.jpg cannot be used: truncated").wait_for()
     drop(page, tmp_path / "text *bold*.jpg")
     page.get_by_role("heading", name="One image").wait_for()
+    # What is typed while the page is drawn again may be lost.
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     choice = page.get_by_role("combobox", name="Image to look at")
     choice.press_sequentially("bold")
     page.get_by_role("option", name="text *bold*.jpg: refused, not an image").wait_for()
