@@ -18,6 +18,7 @@ from tools.sweep_file import Overrides
 from tools.verify import assign
 
 _POLL_SECONDS = 3.0
+_LOOKS = 5  # at the queue, until it is said to be unreadable
 _NAME_DIGITS = 8
 # Sections of params.yaml that do not change a result.
 _WITHOUT_EFFECT = {"execution", "tracking"}
@@ -150,8 +151,20 @@ def _wait(names: list[str], jobs: int) -> None:
 def _states(names: list[str]) -> dict[str, str]:
     """The state of each experiment that `dvc queue status` lists: Queued, Running, and so on."""
     found = {}
-    for line in dvc("queue", "status").splitlines():
+    for line in _queue_status().splitlines():
         fields = line.split()
         for name in set(fields) & set(names):
             found[name] = fields[-1]
     return found
+
+
+def _queue_status() -> str:
+    """What `dvc queue status` prints."""
+    for _ in range(_LOOKS - 1):
+        try:
+            return dvc("queue", "status")
+        except PipelineError:
+            # DVC's workers write the files behind it in place, and it fails when it reads one that
+            # is half-written ("Expecting value"). A moment later the file is whole.
+            time.sleep(_POLL_SECONDS)
+    return dvc("queue", "status")

@@ -115,7 +115,9 @@ def text_of(pdf: bytes) -> str:
     found = []
     for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.S):
         try:
-            found.append(zlib.decompress(stream).decode("latin-1"))
+            # Not `zlib.decompress`: it refuses a stream whose checksum ends in the byte of "\r",
+            # which the expression takes for the end of the line.
+            found.append(zlib.decompressobj().decompress(stream).decode("latin-1"))
         except zlib.error:
             continue
     return "\n".join(found)

@@ -44,3 +44,27 @@ def test_a_stored_experiment_of_another_schema_does_not_count(sweeping, monkeypa
     written(sweeping / "queued", "")
     with pytest.raises(PipelineError, match="a was run with other parameters"):
         experiments.run({"a": {"baseline.C": 0.5}}, jobs=1)
+
+
+def test_a_status_that_dvc_cannot_read_is_asked_for_again(sweeping, monkeypatch):
+    working, asked = experiments.dvc, []
+
+    def half_written(*arguments: str) -> str:
+        asked.append(arguments)
+        if arguments == ("queue", "status") and asked.count(arguments) < 3:
+            raise PipelineError("dvc queue status failed: Expecting value: line 1 column 1")
+        return working(*arguments)
+
+    monkeypatch.setattr(experiments, "dvc", half_written)
+    monkeypatch.setattr(experiments, "_POLL_SECONDS", 0)
+    assert experiments.run({"a": {"baseline.C": 0.5}}, jobs=1).keys() == {"a"}
+
+
+def test_a_status_that_dvc_never_can_read_is_its_error(sweeping, monkeypatch):
+    def broken(*arguments: str) -> str:
+        raise PipelineError(f"dvc {' '.join(arguments)} failed: Expecting value")
+
+    monkeypatch.setattr(experiments, "dvc", broken)
+    monkeypatch.setattr(experiments, "_POLL_SECONDS", 0)
+    with pytest.raises(PipelineError, match="dvc queue status failed: Expecting value"):
+        experiments.run({"a": {"baseline.C": 0.5}}, jobs=1)
