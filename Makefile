@@ -99,7 +99,7 @@ torture: install ## attack for hours: odd inputs, killed runs; writes docs/fault
 		$(if $(SEED),--seed $(SEED))
 
 test: install lint ## run every check and test, as CI does
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 60
 
 test-fast: install ## run the tests that need no training
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
