@@ -50,8 +50,9 @@ def main() -> None:
         }
         groups = _groups(settings, scored, thresholds, sampling)
         write_json(paths.COMPARISON, facts)
-        write_json(paths.INTERVALS, spans)
-        write_json(paths.GROUPS, groups)
+        for model in MODELS:
+            write_json(paths.intervals(model), spans[model])
+            write_json(paths.groups(model), by_source.of_model(groups, model))
         figures.draw_all(thresholds, chosen.confidence, bands)
         if groups["external"]:
             target = paths.FIGURES / "external.png"
@@ -77,7 +78,8 @@ def main() -> None:
         run.params({"compare": chosen.model_dump()})
         run.metrics(facts)
         run.tags({"verdict": sentence})
-        run.files([paths.REPORT, paths.COMPARISON, paths.GROUPS, paths.FIGURES / "roc.png"])
+        run.files([paths.REPORT, paths.COMPARISON, paths.FIGURES / "roc.png"])
+        run.files([paths.groups(model) for model in MODELS], "groups")
     print("\n".join(report.top(text)))
 
 
@@ -105,8 +107,8 @@ def _groups(
     thresholds: dict[str, float],
     sampling: dict[str, Any],
 ) -> dict[str, dict[str, Any]]:
-    """The content of `data/groups.json`: both models on each source, and on test and each data set
-    never trained on. Nothing where there is only one source, or no such set."""
+    """Both models on each `source`, and on test and each data set never trained on, `external`.
+    Nothing where there is only one source, or no such set."""
     tables = {
         one.name: {
             model: read_predictions(paths.external_predictions(model, one.name)) for model in MODELS

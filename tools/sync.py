@@ -34,7 +34,7 @@ NEEDED = (
     paths.METADATA,
     *(paths.EMBEDDINGS / f"{split}.csv" for split in SPLITS),
     paths.TRAINING,
-    paths.GROUPS,
+    *(paths.groups(name) for name in experiment_rows.MODELS),
     paths.FIGURES,
     paths.REPORT,
     paths.EXPORTED,

@@ -35,9 +35,7 @@ TRAINING_SUMMARY = TRAINING / "summary.json"
 HISTORY = TRAINING / "history.csv"
 PENALTIES = TRAINING / "penalties.csv"  # of cross-validation, where it chose the penalty
 
-INTERVALS = Path("data/intervals.json")
 COMPARISON = Path("metrics/comparison.json")
-GROUPS = Path("data/groups.json")  # metrics of each source, and of data never trained on
 FIGURES = Path("plots")
 REPORT = Path("report.md")
 
@@ -66,6 +64,16 @@ def external_predictions(model: str, name: str) -> Path:
 def curves(model: str) -> Path:
     """The folder with the curves and tables of `baseline` or `image` on test, as CSV."""
     return Path("data/curves") / model
+
+
+def intervals(model: str) -> Path:
+    """The interval of each metric of `baseline` or `image` on test."""
+    return Path("data/intervals") / f"{model}.json"
+
+
+def groups(model: str) -> Path:
+    """The metrics of `baseline` or `image` on each source, and on data never trained on."""
+    return Path("data/groups") / f"{model}.json"
 
 
 def figure(model: str, name: str) -> Path:

@@ -53,6 +53,14 @@ def both_models(
     }
 
 
+def of_model(groups: dict[str, dict[str, Any]], model: str) -> dict[str, dict[str, Any]]:
+    """Select what `measured` returned of one model, from kinds of groups, each a dict by the
+    group's name of what `both_models` returned."""
+    return {
+        kind: {name: both[model] for name, both in named.items()} for kind, named in groups.items()
+    }
+
+
 def measured(
     table: pd.DataFrame, *, threshold: float, samples: int, confidence: float, seed: int
 ) -> dict[str, dict[str, float]]:

@@ -1,7 +1,7 @@
 """Write the detector as a folder that is used without TensorFlow, and without this pipeline."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -90,20 +90,14 @@ def _decided() -> dict[str, Any]:
 def _evaluation() -> dict[str, Any]:
     """How good the detector was on `test`, on each source of it, and on data never trained on."""
     values = read_json(paths.metrics_file("image"))["test"]
-    spans = read_json(paths.INTERVALS)["image"]
-    groups = read_json(paths.GROUPS)
+    spans = read_json(paths.intervals("image"))
+    groups = read_json(paths.groups("image"))
     return {
         "test": {name: {"value": value, **spans.get(name, {})} for name, value in values.items()},
         "images": read_json(paths.IMAGES_REPORT)["counts"]["test"],
-        "source": _of_image_model(groups["source"]),
-        "external": _of_image_model(
-            {name: both for name, both in groups["external"].items() if name != "test"}
-        ),
+        "source": groups["source"],
+        "external": {name: one for name, one in groups["external"].items() if name != "test"},
     }
-
-
-def _of_image_model(groups: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: both["image"] for name, both in groups.items()}
 
 
 def _trained_on() -> dict[str, Any]:

@@ -266,11 +266,11 @@ def _of_groups(name: str, root: Path) -> dict[str, dict[str, dict[str, float]]]:
     each data set never trained on."""
     return {
         kind: {
-            group: {metric: one["value"] for metric, one in found[name].items()}
+            group: {metric: one["value"] for metric, one in found.items()}
             for group, found in groups.items()
             if group != "test"  # which has all metrics of its own
         }
-        for kind, groups in read_json(root / paths.GROUPS).items()
+        for kind, groups in read_json(root / paths.groups(name)).items()
     }
 
 

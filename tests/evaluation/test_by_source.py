@@ -77,3 +77,11 @@ def test_one_source_is_not_told_apart() -> None:
         by_source.each_source({"image": table().assign(source="a")}, {"image": 0.5}, **SAMPLING)
         == {}
     )
+
+
+def test_one_model_is_selected_from_every_group() -> None:
+    tables = {"baseline": table(strength=0.2), "image": table()}
+    groups = {"source": by_source.each_source(tables, dict.fromkeys(tables, 0.5), **SAMPLING)}
+    found = by_source.of_model(groups, "image")
+    assert list(found["source"]) == ["a", "b"]
+    assert found["source"]["a"] == groups["source"]["a"]["image"]

@@ -86,6 +86,7 @@ def test_named(made):
 
 def test_named_by_dvc_itself(made):
     printed = made.run("dvc", "exp", "run", "-S", "baseline.C=0.3")
+    assert made.stages_run(printed) == ["baseline", "compare"]  # the detector stays
     name = re.search(r"Ran experiment\(s\): (\S+)", printed)[1]
     found = assert_rows(made, name, parameters={"baseline.C": "0.3"})
     assert "made_by" in found["image"].data.tags

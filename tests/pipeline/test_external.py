@@ -37,7 +37,7 @@ def test_a_set_is_scored_by_both_models_and_nothing_is_trained_again(clone):
         assert sorted(table["path"]) == ["ai/1.png", "ai/9.png", "real/1.png", "real/9.png"]
         assert table["image_id"].tolist() == tables[0]["image_id"].tolist()
         assert set(table["source"]) == {"celeb"}
-    groups = json.loads((clone.path / "data/groups.json").read_text())
+    groups = json.loads((clone.path / "data/groups/image.json").read_text())
     assert list(groups["external"]) == ["test", "celeb"]
     assert (clone.path / "plots/external.png").exists()
     assert "| celeb | 2 | 2 | image |" in (clone.path / "report.md").read_text()

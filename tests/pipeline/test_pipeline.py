@@ -94,7 +94,7 @@ def test_a_decision_belongs_to_its_model_and_its_predictions(built, model, file)
     fakes = table.loc[table["label"] == 1, "score"]
     metrics = read(built, f"metrics/{model}.json")["test"]
     assert metrics["recall"] == pytest.approx((fakes >= decided.threshold).mean(), abs=1e-6)
-    spans = read(built, "data/intervals.json")[model]
+    spans = read(built, f"data/intervals/{model}.json")
     assert list(spans) == list(metrics)
     assert spans["recall"]["low"] <= metrics["recall"] <= spans["recall"]["high"]
 

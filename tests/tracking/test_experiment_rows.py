@@ -71,17 +71,6 @@ def outputs(root: Path, lock: bool = True) -> None:
         paths.HISTORY: "phase,epoch,train_loss,valid_roc_auc\nhead,1,0.7,0.5\nhead,2,0.6,0.7\n",
         paths.curves("baseline") / "coefficients.csv": "feature,coefficient\nbytes,0.5\n",
         paths.REPORT: "# Report\n",
-        paths.GROUPS: json.dumps(
-            {
-                "external": {},
-                "source": {
-                    "faces": {
-                        "baseline": {"roc_auc": {"value": 0.5, "low": 0.4, "high": 0.6}},
-                        "image": {"roc_auc": {"value": 0.9, "low": 0.8, "high": 1.0}},
-                    }
-                },
-            }
-        ),
         paths.FIGURES / "roc.png": "both",
         paths.FIGURES / "history.png": "history",
         paths.FIGURES / "coefficients.png": "coefficients",
@@ -90,7 +79,10 @@ def outputs(root: Path, lock: bool = True) -> None:
         files[paths.METADATA / f"{split}.csv"] = table().to_csv(index=False)
         files[paths.EMBEDDINGS / f"{split}.csv"] = "id,label\na,0\nb,1\n"
     files[paths.FIGURES / "reliability.png"] = "reliability"
-    for model in ("baseline", "image"):
+    for model, value in (("baseline", 0.5), ("image", 0.9)):
+        group = {"roc_auc": {"value": value, "low": value - 0.1, "high": value + 0.1}}
+        groups = {"external": {}, "source": {"faces": group}}
+        files[paths.groups(model)] = json.dumps(groups)
         files[paths.decision(model)] = json.dumps(asdict(DECIDED))
         files[paths.metrics_file(model)] = json.dumps({"test": {"roc_auc": 0.75}})
         files[paths.curves(model) / "classification_report.txt"] = f"report of {model}"
