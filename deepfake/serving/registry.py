@@ -20,6 +20,7 @@ from deepfake.common.threads import in_time
 from deepfake.serving import description
 
 _SECONDS, _SECONDS_TO_DOWNLOAD = 30, 600
+_MOST_MODELS = 1_000  # that are listed
 _SOURCE = re.compile(
     r"models:/(?P<name>[^/@]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))"
     r"|models:/(?P<model>m-[0-9a-f]{32})"
@@ -98,14 +99,23 @@ def registered(name: str | None = None) -> list[Registered]:
 
 
 def _versions(client: Any, name: str | None) -> Iterator[Registered]:
-    names = [model.name for model in client.search_registered_models()] if name is None else [name]
-    for one in names:
+    for one in _names(client) if name is None else [name]:
         aliases = client.get_registered_model(one).aliases  # by name: the number of a version
         found = client.search_model_versions(f"name = '{one}'")
         for version in sorted(found, key=lambda version: -int(version.version)):
             number = str(version.version)
             of = tuple(alias for alias, target in aliases.items() if str(target) == number)
             yield Registered(one, number, of, dict(version.tags), f"models:/{one}/{number}")
+
+
+def _names(client: Any) -> list[str]:
+    """The registered models, which MLflow answers page by page."""
+    names: list[str] = []
+    page = None
+    while page is None or (page.token and len(names) < _MOST_MODELS):
+        page = client.search_registered_models(page_token=page and page.token)
+        names += [model.name for model in page]
+    return names[:_MOST_MODELS]
 
 
 def _client() -> Any:
@@ -122,6 +132,9 @@ def _client() -> Any:
         )
     import mlflow
 
+    from deepfake.serving import answers
+
+    answers.bound()
     mlflow.set_tracking_uri(uri())
     return mlflow.MlflowClient()
 

@@ -31,7 +31,7 @@ def load_mlflow() -> Any:
     os.environ.pop("MLFLOW_RUN_ID", None)  # it would override the run that is meant
     import mlflow
 
-    from deepfake.tracking import answers
+    from deepfake.serving import answers
 
     answers.bound()
     for name in ("mlflow", "alembic", "urllib3"):  # urllib3 warns of retries, with the address

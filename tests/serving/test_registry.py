@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from deepfake.common.errors import PipelineError
-from deepfake.serving import registry
+from deepfake.serving import answers, registry
 from deepfake.serving.detector import Detector
 from deepfake.tracking import champions
 from deepfake.tracking.store import Found
+from tests.support import tracking_server
 from tests.support.making import image_file
 from tests.support.registry import GREEN, log_row, quick_detector
 from tests.support.tracking import NOBODY, REQUIRED, client
@@ -100,6 +101,34 @@ def test_a_server_that_is_down(kept: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(PipelineError, match=r"from MLflow at http://127\.0\.0\.1:9: ") as told:
             call()
         assert "secret" not in str(told.value)
+
+
+def test_a_server_whose_answer_has_no_end(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "_MOST_BYTES", 5_000_000)
+    with tracking_server.serving(tracking_server.endless) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        for call in (lambda: registry.fetch("models:/faces@champion"), registry.registered):
+            with pytest.raises(PipelineError, match="the answer is longer than 5 MB"):
+                call()
+
+
+def test_models_are_listed_beyond_the_first_page(
+    filled: tuple[Path, Found], kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = client(filled[0])
+    others = [f"other-{number:03}" for number in range(101)]  # MLflow's page has 100
+    for name in others:
+        api.create_registered_model(name)
+    try:
+        assert registry._names(api) == ["faces", *others]
+        assert [one.name for one in registry.registered()] == [
+            "faces"
+        ]  # the others have no version
+        monkeypatch.setattr(registry, "_MOST_MODELS", 3)
+        assert registry._names(api) == ["faces", *others[:2]]
+    finally:
+        for name in others:
+            api.delete_registered_model(name)
 
 
 def test_a_store_that_is_not_there_is_not_made(

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from deepfake.common.errors import PipelineError
-from deepfake.tracking import answers, waiting
+from deepfake.serving import answers
+from deepfake.tracking import waiting
 from deepfake.tracking.failures import required
 from deepfake.tracking.outbox import tidy
 from deepfake.tracking.store import find
