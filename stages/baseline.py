@@ -13,7 +13,7 @@ from deepfake.evaluation.predictions import predictions, write_predictions
 from deepfake.evaluation.results import EVALUATED, write_results
 from deepfake.metadata import baseline
 from deepfake.metadata.table import FEATURES, read_metadata
-from deepfake.tracking import experiment_rows
+from deepfake.tracking import row_contents
 from deepfake.tracking.run import start_run
 from stages.running import stage
 
@@ -45,7 +45,7 @@ def main() -> None:
             "coefficient", key=abs, ascending=False, kind="stable"
         )
         write_table(paths.COEFFICIENTS, coefficients)
-        experiment_rows.log_baseline(run, Path(), settings)
+        row_contents.log_baseline(run, Path(), settings)
     print(f"baseline: test ROC-AUC {results['test']['roc_auc']:.4f}")
 
 

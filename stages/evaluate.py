@@ -20,7 +20,7 @@ from deepfake.inference.embed import Extract
 from deepfake.inference.extraction import make_extractor
 from deepfake.models import image_model, keras_archive, tensorflow_setup
 from deepfake.models.head import Head
-from deepfake.tracking import experiment_rows
+from deepfake.tracking import row_contents
 from deepfake.tracking.run import start_run
 from stages.running import stage
 
@@ -55,7 +55,7 @@ def main() -> None:
             notes=[note] if note else [],
         )
         results = write_results("image", scored, decided)
-        experiment_rows.log_evaluation(run, Path(), settings)
+        row_contents.log_evaluation(run, Path(), settings)
     print(
         f"image model: test ROC-AUC {results['test']['roc_auc']:.4f}, "
         f"threshold {decided.threshold:g}, temperature {temperature:g}"

@@ -14,7 +14,7 @@ from deepfake.common.resume import unfinished
 from deepfake.data import embeddings
 from deepfake.models import image_model, keras_archive, pooling, tensorflow_setup
 from deepfake.models.head import Head
-from deepfake.tracking import experiment_rows
+from deepfake.tracking import row_contents
 from deepfake.tracking.run import start_run
 from deepfake.training import fine_tuning, head_training, loop, recipes
 from stages.running import resume_key, stage
@@ -34,7 +34,7 @@ def main() -> None:
             before = [one["epoch"] for one in history if one["phase"] != row["phase"]]
             row = {**row, "epoch": max(before, default=0) + row["epoch"]}
             history.append(row)
-            experiment_rows.log_epoch(run, row)
+            row_contents.log_epoch(run, row)
 
         # The head reads no images.
         only_head = chosen.recipe == "probe" and not chosen.fine_tune.epochs
@@ -52,7 +52,7 @@ def main() -> None:
         write_json(paths.TRAINING_SUMMARY, facts)
         table = pd.DataFrame(history, columns=list(loop.HISTORY_COLUMNS))
         write_table(paths.HISTORY, table)
-        experiment_rows.log_training(run, Path(), settings, epochs=False)
+        row_contents.log_training(run, Path(), settings, epochs=False)
     print(f"{_line(summary)} The history is in {paths.HISTORY}.")
 
 

@@ -16,7 +16,7 @@ from deepfake import params
 from deepfake.common import paths
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.labels import SPLITS
-from deepfake.tracking import experiment_rows, lineage
+from deepfake.tracking import experiment_rows, lineage, row_contents
 from deepfake.tracking.failures import required
 from deepfake.tracking.outbox import tidy
 from tools.shell import git
@@ -24,17 +24,17 @@ from tools.shell import git
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 # The outputs that rows are written from, figures and report included.
 NEEDED = (
-    *experiment_rows.MODELS.values(),
+    *row_contents.MODELS.values(),
     paths.DETECTOR,
-    *(paths.decision(name) for name in experiment_rows.MODELS),
-    *(paths.predictions(name) for name in experiment_rows.MODELS),
-    *(paths.curves(name) for name in experiment_rows.MODELS),
-    *(paths.metrics_file(name) for name in experiment_rows.MODELS),
+    *(paths.decision(name) for name in row_contents.MODELS),
+    *(paths.predictions(name) for name in row_contents.MODELS),
+    *(paths.curves(name) for name in row_contents.MODELS),
+    *(paths.metrics_file(name) for name in row_contents.MODELS),
     paths.IMAGES_REPORT,
     paths.METADATA,
     *(paths.EMBEDDINGS / f"{split}.csv" for split in SPLITS),
     paths.TRAINING,
-    *(paths.groups(name) for name in experiment_rows.MODELS),
+    *(paths.groups(name) for name in row_contents.MODELS),
     paths.FIGURES,
     paths.REPORT,
     paths.EXPORTED,

@@ -51,18 +51,8 @@ def write_formats(
         PipelineError: the network for OpenVINO, without which there is no detector, is off.
     """
     size = classify.input.shape[1]
-    runs: dict[str, runtimes.Score] = {"keras": runtimes.keras(classify)}
-    failed: dict[str, str] = {}
-    for name in chosen.formats:
-        path = folder / FORMATS[name].file
-        try:
-            if name != "openvino":
-                convert(network, name, path, lambda: squares(images, "train", _CALIBRATED, size))
-            runs[name] = runtimes.runtime(name, path, size)
-        except PipelineError:
-            raise
-        except Exception as error:  # converters and runtimes raise errors of any kind
-            failed[name] = _first_line(error)
+    converted, failed = _converted(network, chosen.formats, images, size, folder)
+    runs = {"keras": runtimes.keras(classify), **converted}
     labels, scores, seconds = _scored(runs, images, chosen.images, size)
     rows = [{"format": "keras", _SPEED: _speed(seconds["keras"])}]
     for name in chosen.formats:
@@ -108,6 +98,29 @@ def spread(images: Path, split: str, most: int) -> Iterator[shards.ImageFile]:
         if numbers:
             files = shards.read(group)
             yield from (files[number - group.start] for number in numbers)
+
+
+def _converted(
+    network: Any, formats: Sequence[str], images: Path, size: int, folder: Path
+) -> tuple[dict[str, runtimes.Score], dict[str, str]]:
+    """Write the network in each format.
+
+    Returns:
+        Ways to score a square, by format; and why there is none, for formats that failed.
+    """
+    runs: dict[str, runtimes.Score] = {}
+    failed: dict[str, str] = {}
+    for name in formats:
+        path = folder / FORMATS[name].file
+        try:
+            if name != "openvino":
+                convert(network, name, path, lambda: squares(images, "train", _CALIBRATED, size))
+            runs[name] = runtimes.runtime(name, path, size)
+        except PipelineError:
+            raise
+        except Exception as error:  # converters and runtimes raise errors of any kind
+            failed[name] = _first_line(error)
+    return runs, failed
 
 
 def _scored(

@@ -53,7 +53,7 @@ def explainable(classify: Any, recipe: str, embed: EmbedParams) -> Explainable:
 
 
 def _of_statistics(classify: Any, embed: EmbedParams) -> Explainable:
-    """For a head on statistics: the same computation anew, with the activations as outputs."""
+    """For a head on statistics: the same computation again, with the activations as outputs."""
     import keras
     from keras import ops
 

@@ -85,7 +85,7 @@ def read(folder: Path) -> Description:
     if said != _digest(content):
         raise PipelineError(
             f"{folder / FILE} was changed after the detector was exported: its digest does not "
-            "fit. Export the detector again, or copy the whole folder anew"
+            "fit. Export the detector again, or copy the whole folder again"
         )
     _check_files(folder, content["files"])
     del content["format"]
@@ -108,7 +108,7 @@ def _content(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or ("format" in content and content["format"] != FORMAT):
         return content if isinstance(content, dict) else {}
     if set(content) != wanted:
-        raise PipelineError(f"{folder / FILE} is incomplete: copy the whole folder anew")
+        raise PipelineError(f"{folder / FILE} is incomplete: copy the whole folder again")
     return content
 
 
@@ -119,12 +119,12 @@ def _check_files(folder: Path, files: Mapping[str, str]) -> None:
         except OSError as error:
             raise PipelineError(
                 f"{folder / name}, a file of the detector, cannot be read: {error.strerror}. Copy "
-                "the whole folder anew"
+                "the whole folder again"
             ) from None
         if found != expected:
             raise PipelineError(
                 f"{folder / name} is not the file that was exported: its SHA-256 begins with "
-                f"{found[:12]} instead of {expected[:12]}. Copy the whole folder anew"
+                f"{found[:12]} instead of {expected[:12]}. Copy the whole folder again"
             )
 
 

@@ -53,7 +53,7 @@ def advice(reason: str) -> str:
         return f"Shrink it to at most {MAX_SIDE:,} pixels a side."
     if reason == "too many pixels":
         return f"Shrink it to at most {MAX_PIXELS // 10**6} megapixels."
-    return "Get the original file anew: this one is damaged."
+    return "Get the original file again: this one is damaged."
 
 
 def percent(share: float) -> str:

@@ -22,7 +22,7 @@ from deepfake.common.labels import SPLITS
 from deepfake.evaluation.decision import Decision
 from deepfake.metadata.table import COLUMNS, FEATURES, FLAGS, read_metadata, varying
 from deepfake.params import Params
-from deepfake.tracking import experiment_rows
+from deepfake.tracking import experiment_rows, row_contents
 from deepfake.tracking import store as tracking_store
 from deepfake.tracking.outbox import tidy
 from deepfake.tracking.run import start_run
@@ -112,15 +112,15 @@ def made() -> Path:
 def stages(settings: Params) -> None:
     """The stages that write rows, as they run one after the other."""
     with start_run(settings.tracking, stage="baseline", kind="model", name="baseline") as run:
-        experiment_rows.log_baseline(run, Path(), settings)
+        row_contents.log_baseline(run, Path(), settings)
     with start_run(settings.tracking, stage="train", kind="model", name="image") as run:
-        experiment_rows.log_epoch(run, {"phase": "head", "epoch": 1, "train_loss": 0.5})
-        experiment_rows.log_training(run, Path(), settings, epochs=False)
-    digest = experiment_rows._checksums(Path(), "image")["model_sha256"]
+        row_contents.log_epoch(run, {"phase": "head", "epoch": 1, "train_loss": 0.5})
+        row_contents.log_training(run, Path(), settings, epochs=False)
+    digest = row_contents.checksums(Path(), "image")["model_sha256"]
     with start_run(
         settings.tracking, stage="evaluate", kind="model", name="image", model_sha256=digest
     ) as run:
-        experiment_rows.log_evaluation(run, Path(), settings)
+        row_contents.log_evaluation(run, Path(), settings)
 
 
 def rows(root: Path) -> list[Any]:
