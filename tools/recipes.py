@@ -12,6 +12,7 @@ from deepfake import params
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import write_table, write_text
 from deepfake.reporting.drawing import COLORS, drawing
+from deepfake.sources.remote import is_address
 from deepfake.tracking import lineage, store
 from deepfake.tracking.connection import client
 from tools import experiments, sync
@@ -53,7 +54,7 @@ def on_data(sweep: Sweep, data: str) -> Sweep:
     Raises:
         PipelineError: there is nothing at that path.
     """
-    if not Path(data).exists():
+    if not is_address(data) and not Path(data).exists():
         raise PipelineError(f"DATA={data}: no such folder or zip")
     source = {"data.source": "folder", "data.folder.path": data}
     return sweep.model_copy(update={"set": {**sweep.set, **source}})

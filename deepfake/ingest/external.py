@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfake.common import paths
-from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import reading
 from deepfake.common.labels import LABEL_NAMES
@@ -27,6 +26,7 @@ from deepfake.params import DataParams, ExternalParams
 from deepfake.sources.base import Source
 from deepfake.sources.folder import FolderSource
 from deepfake.sources.layouts import ClassNames
+from deepfake.sources.remote import located
 
 # The split of all images of such a set, whatever splits it has of its own.
 SPLIT = "test"
@@ -67,7 +67,7 @@ def opened(chosen: ExternalParams, data: DataParams) -> Iterator[FolderSource]:
     names = ClassNames(chosen.real or data.folder.real, chosen.fake or data.folder.fake)
     try:
         with FolderSource(
-            anchored(chosen.path), chosen.path, names, data.archive, chosen.csv, source=chosen.name
+            located(chosen.path), chosen.path, names, data.archive, chosen.csv, source=chosen.name
         ) as source:
             yield source
     except PipelineError as error:

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL
 from deepfake.common.progress import shown
@@ -27,6 +26,7 @@ from deepfake.sources import layouts, tables
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Offer, Rejected, Unreadable
 from deepfake.sources.folder import FolderSource, open_folder
+from deepfake.sources.remote import located
 
 
 @dataclass
@@ -104,7 +104,7 @@ def inspect(path: str, params: DataParams, seed: int) -> Inspection:
         PipelineError: `path` does not exist or is not a zip.
     """
     given = params.folder.model_copy(update={"path": path})
-    with Archive(anchored(path), params.archive) as archive:
+    with Archive(located(path), params.archive) as archive:
         paths = [name for name in archive.members if layouts.is_image(name)]
         found = Inspection(
             path=path,

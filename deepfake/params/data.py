@@ -71,7 +71,10 @@ class FolderParams(Section):
     path: Annotated[
         str | Annotated[list[str], Field(min_length=1, max_length=1000)],
         AfterValidator(_named_apart),
-    ] = described("directory or zip, or a list of them; a relative path starts at the repository")
+    ] = described(
+        "directory or zip, or its address (`s3://bucket/faces`), or a list of them; a relative "
+        "path starts at the repository"
+    )
     real: Annotated[list[str], Field(min_length=1)] = described(
         "names of class folders or CSV labels that mean real, in any case"
     )

@@ -1,4 +1,4 @@
-"""A read-only view of a directory or a zip: list the files, read one.
+"""A read-only view of a directory or a zip, here or at an address: list the files, read one.
 
 A zip is read in place and never unpacked, so that no name in it can touch the disk. Names that
 would be dangerous to anyone who unpacks it are refused all the same, because paths end up in tables
@@ -17,6 +17,7 @@ from deepfake.params import ArchiveParams
 from deepfake.sources import directory
 from deepfake.sources.base import Rejected, Unreadable
 from deepfake.sources.members import Member, Members, is_safe
+from deepfake.sources.remote import Remote, is_address
 from deepfake.sources.zips import TooManyFiles, Zip
 
 # No photograph of a face is larger; larger files are not read into memory.
@@ -29,7 +30,7 @@ class Archive:
     """A directory or a zip file.
 
     Args:
-        path: the directory or the zip.
+        path: the directory or the zip, or its address, such as `s3://bucket/faces`.
         limits: how much it may hold.
 
     Attributes:
@@ -45,20 +46,12 @@ class Archive:
     """
 
     def __init__(self, path: Path | str, limits: ArchiveParams) -> None:
-        self.path = Path(path)
+        self.path = path
         self._limits = limits
         self.rejected: list[Rejected] = []
         self._zip: Zip | None = None
-        if self.path.is_dir():
-            found = directory.listed(self.path)
-        elif self.path.is_file():
-            self._zip = Zip(self.path, limits.max_files)
-            found = self._zip.members(limits.max_ratio)
-        else:
-            raise PipelineError(
-                f"no such directory or zip: {_from_the_root(self.path)} (that is "
-                f"{self.path.absolute()}). Relative paths start at the repository's root."
-            )
+        self._remote = Remote(str(path)) if is_address(path) else None
+        found = self._found()
         try:
             self.members = Members(self._admitted(found))
             self.rejected += [Rejected(p, "name used twice") for p in self.members.ambiguous]
@@ -78,6 +71,29 @@ class Archive:
         if self._zip is not None:
             self._zip.close()
 
+    def _found(self) -> Iterator[tuple[str, Member | str]]:
+        """Open the zip, if it is one; return what is in it or in the directory."""
+        local = Path(self.path)
+        if self._remote is not None and not self._remote.is_zip:
+            return self._remote.listed()
+        if self._remote is not None:
+            self._zip = Zip(self.path, self._limits.max_files, self._remote.opened())
+        elif local.is_dir():
+            return directory.listed(local)
+        elif local.is_file():
+            self._zip = Zip(local, self._limits.max_files)
+        else:
+            raise PipelineError(
+                f"no such directory or zip: {_from_the_root(local)} (that is "
+                f"{local.absolute()}). Relative paths start at the repository's root."
+            )
+        return self._zip.members(self._limits.max_ratio)
+
+    @property
+    def tag(self) -> str | None:
+        """What its server calls this version of a zip at an address; None for all others."""
+        return self._remote.tag if self._remote and self.is_zip else None
+
     @property
     def is_zip(self) -> bool:
         return self._zip is not None
@@ -91,10 +107,12 @@ class Archive:
         member = self.members[path]
         if member.size > MAX_FILE_BYTES:
             raise Unreadable("file too large")
-        if self._zip is None:
-            data = directory.read(self.path, member.name, MAX_FILE_BYTES + 1)
-        else:
+        if self._zip is not None:
             data = self._unpacked(self._zip, member)
+        elif self._remote is not None:
+            data = self._remote.read(member.name, MAX_FILE_BYTES + 1) if member.size else b""
+        else:
+            data = directory.read(Path(self.path), member.name, MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise Unreadable("file too large")
         return data
@@ -103,6 +121,8 @@ class Archive:
     def _unpacked(zip: Zip, member: Member) -> bytes:
         try:
             return zip.read(member)
+        except PipelineError:  # of a server that stays away
+            raise
         except OSError:
             raise Unreadable(directory.UNREADABLE) from None
         except Exception as error:
@@ -110,13 +130,13 @@ class Archive:
             raise Unreadable(DAMAGED) from error
 
     def _check_total(self) -> None:
-        if not self.is_zip:
+        if self._zip is None:
             return
         total = self.members.bytes
         if total > self._limits.max_gigabytes * _GIGABYTE:
             raise PipelineError(
                 f"{self.path} would unpack to {total / _GIGABYTE:.4g} GB, from "
-                f"{self.path.stat().st_size / _GIGABYTE:.4g} GB; data.archive.max_gigabytes allows "
+                f"{self._zip.size / _GIGABYTE:.4g} GB; data.archive.max_gigabytes allows "
                 f"{self._limits.max_gigabytes:g}. Raise it if the archive is what you expect it "
                 "to be; it is read in place, and needs no room on the disk."
             )

@@ -4,7 +4,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from deepfake.common.environment import anchored
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import sha256_file
 from deepfake.data import images
@@ -13,13 +12,14 @@ from deepfake.sources import layouts, tables
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Entry, Offer, Rejected, Unreadable
 from deepfake.sources.directory import UNREADABLE
+from deepfake.sources.remote import is_address, located
 
 
 class FolderSource:
     """The images of an archive, split and labelled by folder names or a CSV in it.
 
     Args:
-        path: a directory or a zip.
+        path: a directory or a zip, or its address.
         shown: its name in messages and in `describe`.
         names: which names mean real and which fake.
         limits: how much a zip may hold.
@@ -32,7 +32,7 @@ class FolderSource:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         shown: str,
         names: layouts.ClassNames,
         limits: ArchiveParams,
@@ -61,12 +61,14 @@ class FolderSource:
 
     @cached_property
     def _sha256(self) -> str | None:
-        if self._known_sha256 or not self._archive.is_zip:
+        # One at an address would have to be transferred a second time.
+        if self._known_sha256 or not self._archive.is_zip or is_address(self._archive.path):
             return self._known_sha256
-        return sha256_file(self._archive.path)
+        return sha256_file(Path(self._archive.path))
 
     def describe(self) -> dict[str, Any]:
-        return {**self._description, "sha256": self._sha256}
+        tag = {"tag": self._archive.tag} if self._archive.tag else {}
+        return {**self._description, "sha256": self._sha256, **tag}
 
     def stated(self, entry: Entry) -> tuple[int, int]:
         member = self._archive.members[entry.path]
@@ -154,4 +156,4 @@ def open_folder(params: FolderParams, limits: ArchiveParams) -> FolderSource:
     """Open the source that `data.folder` describes, which names one path."""
     names = layouts.ClassNames(params.real, params.fake)
     (path,) = params.paths
-    return FolderSource(anchored(path), path, names, limits, params.csv)
+    return FolderSource(located(path), path, names, limits, params.csv)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import re
 import stat
 import struct
@@ -41,10 +40,10 @@ _DAMAGED = (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct
 class NotAZip(PipelineError):
     """A file that cannot be read as a zip; `fault` says why."""
 
-    def __init__(self, path: Path, fault: str) -> None:
+    def __init__(self, path: Path | str, fault: str, size: int) -> None:
         super().__init__(
-            f"{path} is not a zip that can be read: {fault}. It has {path.stat().st_size} bytes; "
-            "check that it is complete, or give a directory."
+            f"{path} is not a zip that can be read: {fault}. It has {size} bytes; check that it is "
+            "complete, or give a directory."
         )
         self.fault = fault
 
@@ -52,7 +51,7 @@ class NotAZip(PipelineError):
 class TooManyFiles(PipelineError):
     """A directory or zip with more files than `data.archive.max_files` allows."""
 
-    def __init__(self, path: Path, max_files: int) -> None:
+    def __init__(self, path: Path | str, max_files: int) -> None:
         super().__init__(
             f"{path} lists more than {max_files:,} files, the most that data.archive.max_files "
             "allows. Raise it if the archive is what you expect it to be."
@@ -67,15 +66,17 @@ class _File(io.BufferedReader):
     sees for the end, even one in the comment.
 
     Attributes:
+        size: bytes of the zip.
         comment: where the comment begins.
         is_listed: to be set once the list has been read; from then on all is read as it is.
     """
 
-    def __init__(self, path: Path, max_files: int) -> None:
-        super().__init__(io.FileIO(path))
+    def __init__(self, raw: io.RawIOBase, path: Path | str, max_files: int) -> None:
+        super().__init__(raw)
         self._path = path
         self._max_files = max_files
-        self.comment = os.fstat(self.fileno()).st_size
+        self.size = self.comment = self.seek(0, io.SEEK_END)
+        self.seek(0)
         self.is_listed = False
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -127,21 +128,27 @@ class Zip:
     Args:
         path: of the zip.
         max_files: how many files it may list.
+        raw: its bytes, if it is not on this machine's disk; closed with the zip.
+
+    Attributes:
+        size: in bytes.
 
     Raises:
         NotAZip: it has no list of files, a damaged one, or one of another length than it states.
         TooManyFiles: its list is longer than `max_files` files need.
     """
 
-    def __init__(self, path: Path, max_files: int) -> None:
+    def __init__(self, path: Path | str, max_files: int, raw: io.RawIOBase | None = None) -> None:
         with contextlib.ExitStack() as opened:
+            raw = opened.enter_context(io.FileIO(path) if raw is None else raw)
+            self._file = opened.enter_context(_File(raw, path, max_files))
+            self.size = self._file.size
             try:
-                self._file = opened.enter_context(_File(path, max_files))
                 self._file.comment, stated = _end(self._file)
                 self._zip = zipfile.ZipFile(self._file)
                 _check_list(self._zip.filelist, stated)
             except _DAMAGED as error:
-                raise NotAZip(path, str(error)) from None
+                raise NotAZip(path, str(error), self.size) from None
             opened.pop_all()
         self._file.is_listed = True
 
