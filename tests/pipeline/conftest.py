@@ -41,6 +41,21 @@ class Clone:
         for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "clone"]):
             self.run("git", *command)
 
+    def copied(self, path: Path) -> "Clone":
+        """A copy, files that git does not keep included."""
+        shutil.copytree(self.path, path, symlinks=True)
+        return self._at(path)
+
+    def cloned(self, path: Path) -> "Clone":
+        """A clone by git, with the commits alone."""
+        self.run("git", "clone", "-q", str(self.path), str(path))
+        return self._at(path)
+
+    def _at(self, path: Path) -> "Clone":
+        found = copy.copy(self)
+        found.path = path
+        return found
+
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Run a command in the clone; returns what it printed, standard error last."""
         # A file, not a pipe: workers of DVC's queue inherit it and live on.
@@ -158,10 +173,7 @@ def computed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def computed_clone(computed, tmp_path_factory):
     """A clone with everything computed once and no store, that one test module has for itself."""
-    clone = copy.copy(computed)
-    clone.path = tmp_path_factory.mktemp("copy") / "clone"
-    shutil.copytree(computed.path, clone.path, symlinks=True)
-    return clone
+    return computed.copied(tmp_path_factory.mktemp("copy") / "clone")
 
 
 @pytest.fixture(scope="session")
