@@ -1,8 +1,8 @@
-"""Eight queued experiments, four at a time, on a clone whose store does not exist yet."""
+"""Eight queued experiments, four at a time: on a clone whose store does not exist yet; and from two
+clones on an MLflow server with PostgreSQL and S3, both killed half way."""
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +14,9 @@ from urllib.request import urlopen
 
 import mlflow
 import pytest
+
+from tests.support import postgres, s3_server
+from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.slow
 
@@ -27,15 +30,14 @@ def ready(computed_clone):
     return computed_clone
 
 
-def queue(clone, prefix, **environment):
-    """Queue the eight experiments and start four workers; returns what each one changes."""
+def queue(clone, prefix, changes=CHANGES, workers=4, **environment):
+    """Queue the experiments and start workers; returns what each one changes."""
     named = {}
-    for key, values in CHANGES.items():
+    for key, values in changes.items():
         stem = f"{prefix}-{key.partition('.')[0]}"
         clone.run("dvc", "exp", "run", "--queue", "-n", stem, "-S", f"{key}={','.join(values)}")
         named |= {f"{stem}-{number}": (key, v) for number, v in enumerate(values, start=1)}
-    clone.run("dvc", "queue", "start", "-j", "4", **environment)
-    assert len(named) == 8
+    clone.run("dvc", "queue", "start", "-j", str(workers), **environment)
     return named
 
 
@@ -84,6 +86,7 @@ def assert_rows(client, named):
 
 def test_queue_with_the_default_store(ready):
     names = queue(ready, "local")
+    assert len(names) == 8
     wait(ready, names, len(names))
     shown = ready.run("dvc", "exp", "show", "--csv")
     assert all(re.search(rf"\b{name}\b", shown) for name in names)
@@ -93,21 +96,29 @@ def test_queue_with_the_default_store(ready):
 
 
 class Server:
-    """A real MLflow server with a store of its own, that can be killed and started again."""
+    """A real MLflow server, with a database and S3, that can be killed and started again.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: for its files.
+        database: None: SQLite.
+        s3: with the bucket `mlflow`.
+    """
+
+    def __init__(self, folder: Path, database: Postgres | None, s3: s3_server.S3) -> None:
+        self.folder, self.database, self.s3 = folder, database, s3
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        store = self.database.address if self.database else f"sqlite:///{self.folder}/server.db"
+        keys = s3_server.environment(self.s3.address, self.folder)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1",
-             "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-             "--artifacts-destination", str(self.folder / "artifacts")],
+             "--backend-store-uri", store, "--artifacts-destination", "s3://mlflow/artifacts"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **keys, "MLFLOW_S3_ENDPOINT_URL": self.s3.address},
         )  # fmt: skip
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
@@ -123,28 +134,42 @@ class Server:
         self.process.wait()
 
 
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def server(request, tmp_path):
+    if (request.param == "SQLite") == (postgres.programs() is not None):
+        pytest.skip("the server has PostgreSQL where that is installed, else SQLite")
+    database = Postgres(tmp_path / "postgres") if request.param == "PostgreSQL" else None
+    with s3_server.serving() as s3:
+        s3.put({}, "mlflow")
+        server = Server(tmp_path, database, s3)
+        server.start()
+        yield server
+        server.kill()
+    if database:
+        database.kill()
 
 
-def test_queue_with_a_server_that_is_killed_half_way(ready, server):
-    # Else DVC would restore what the test before made.
-    ready.run("dvc", "queue", "remove", "--all")
-    for name in ready.refs():
-        ready.run("dvc", "exp", "remove", name)
-    shutil.rmtree(ready.path / ".dvc/cache/runs")
-    ready.run("dvc", "commit", "-f")
-    names = queue(ready, "served", MLFLOW_TRACKING_URI=server.address)
-    wait(ready, names, 2)
+def test_two_clones_and_a_server_that_is_killed_half_way(computed, server, tmp_path):
+    first, second = computed.copied(tmp_path / "first"), computed.copied(tmp_path / "second")
+    some, others = ({key: values} for key, values in CHANGES.items())
+    environment = {"MLFLOW_TRACKING_URI": server.address}
+    named = queue(first, "first", some, workers=2, **environment)
+    named_too = queue(second, "second", others, workers=2, **environment)
+    wait(second, named_too, 2)
     server.kill()
-    wait(ready, names, 5)
+    if server.database:
+        server.database.kill()
+    wait(second, named_too, 5)
+    if server.database:
+        server.database.start()
     server.start()
-    wait(ready, names, len(names))
-    ready.run("python", "-m", "tools.sync", MLFLOW_TRACKING_URI=server.address)
-    assert_rows(mlflow.MlflowClient(server.address), names)
-    printed = ready.run("python", "-m", "tools.sync", MLFLOW_TRACKING_URI=server.address)
-    assert "every experiment has its two rows" in printed
+    for clone, names in ((first, named), (second, named_too)):
+        wait(clone, names, len(names))
+        clone.run("python", "-m", "tools.sync", **environment)
+        printed = clone.run("python", "-m", "tools.sync", **environment)
+        assert "every experiment has its two rows" in printed
+        for secret in (s3_server.SECRET, postgres.PASSWORD):
+            outside = ("--exclude-dir=tests", "--exclude-dir=.git")  # where it is written down
+            assert clone.run("grep", "-rlF", secret, ".", *outside, fails=True) == ""
+    assert len(named | named_too) == 8
+    assert_rows(mlflow.MlflowClient(server.address), named | named_too)

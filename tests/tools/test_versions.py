@@ -1,5 +1,6 @@
 """versions.yaml, requirements.txt and the installed packages say the same."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_requirements_files_agree():
     for file in ROOT.glob("requirements*.txt"):
         for name, version in versions.pins(file.read_text(encoding="utf-8")).items():
             assert pinned.get(name, version) == version, f"{name} in {file.name}"
+
+
+def test_the_shared_server_has_the_versions_that_are_tested():
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    named = dict(re.findall(r"(mlflow|psycopg2-binary|boto3)==([\d.]+)", text))
+    assert len(named) == 3
+    locked = REQUIREMENTS + (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+    for name, version in named.items():
+        assert f"\n{name}=={version}\n" in locked
 
 
 def test_two_versions_of_a_package_are_refused():

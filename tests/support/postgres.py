@@ -1,0 +1,72 @@
+"""A PostgreSQL server on this machine, from the distribution's package, with one database."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+USER = "mlflow"
+PASSWORD = "a-password-of-the-tests"
+_SECONDS = "60"
+
+
+def programs() -> Path | None:
+    """The folder of PostgreSQL's programs; None if it is not installed."""
+    found = shutil.which("initdb")
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return Path(found).parent if found else (installed[-1].parent if installed else None)
+
+
+class Postgres:
+    """A server with the database `mlflow`, to be started, killed and started again.
+
+    Args:
+        folder: in which its files are; it is made.
+
+    Attributes:
+        address: of the database, with a password.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._programs = programs()
+        folder.mkdir()
+        self._data = folder / "data"
+        (folder / "password").write_text(PASSWORD)
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            for parent in (folder, *folder.parents[:3]):
+                parent.chmod(parent.stat().st_mode | 0o711)
+            shutil.chown(folder, "postgres")
+            shutil.chown(folder / "password", "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.address = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self._port}/{USER}"
+        self._call("initdb", "--username", USER, "--pwfile", str(folder / "password"),
+                   "--auth", "scram-sha-256", "--no-sync", str(self._data))  # fmt: skip
+        self.start()
+        environment = {**os.environ, "PGPASSWORD": PASSWORD}
+        subprocess.run(
+            ["createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", USER, USER],
+            check=True, env=environment,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        options = f"-p {self._port} -h 127.0.0.1 -k ''"
+        log = str(self._data / "log.txt")
+        self._call("pg_ctl", "-D", str(self._data), "-o", options, "-l", log,
+                   "-w", "-t", _SECONDS, "start")  # fmt: skip
+
+    def kill(self) -> None:
+        """Kill it as a power cut would."""
+        pid = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGQUIT)
+        self._call("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop", check=False)
+
+    def _call(self, program: str, *arguments: str, check: bool = True) -> None:
+        as_other = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        subprocess.run(
+            [*as_other, f"{self._programs}/{program}", *arguments],
+            check=check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+        )  # fmt: skip
