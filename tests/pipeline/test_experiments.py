@@ -149,7 +149,7 @@ def test_failed(made):
 
 def test_killed(made):
     """`kill -9` in the middle of training; the same experiment is then run again."""
-    arguments = ["dvc", "exp", "run", "-f", "-n", "killed", "-S", "train.epochs=100000",
+    arguments = ["dvc", "exp", "run", "-n", "killed", "-S", "train.epochs=100000",
                  "-S", "train.patience=100000"]  # fmt: skip
     process = made.start(*arguments)
     deadline = time.monotonic() + 300
@@ -163,7 +163,7 @@ def test_killed(made):
     (run,) = search(store(made), "tags.experiment = 'killed' and tags.stage = 'train'")
     assert run.info.status == "RUNNING"
     made.run("git", "checkout", "-q", ".")
-    made.run("dvc", "exp", "run", "-f", "-n", "killed", "-S", "train.epochs=5")
+    made.run("dvc", "exp", "run", "-n", "killed", "-S", "train.epochs=5")
     assert store(made).get_run(run.info.run_id).info.status == "KILLED"
     assert_rows(made, "killed", parameters={"train.epochs": "5"})
 
