@@ -114,10 +114,11 @@ class Server:
     def start(self) -> None:
         store = self.database.address if self.database else f"sqlite:///{self.folder}/server.db"
         keys = s3_server.environment(self.s3.address, self.folder)
+        log = open(self.folder / "server.log", "ab")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1",
              "--backend-store-uri", store, "--artifacts-destination", "s3://mlflow/artifacts"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, **keys, "MLFLOW_S3_ENDPOINT_URL": self.s3.address},
         )  # fmt: skip
         deadline = time.monotonic() + 120
@@ -126,7 +127,7 @@ class Server:
                 if answer.status == 200:
                     return
             time.sleep(0.5)
-        raise TimeoutError("the server did not start")
+        raise TimeoutError((self.folder / "server.log").read_text()[-3000:])
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):  # a test that failed has killed it already

@@ -47,7 +47,7 @@ def test_requirements_files_agree():
 
 def test_the_shared_server_has_the_versions_that_are_tested():
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
-    named = dict(re.findall(r"(mlflow|psycopg2-binary|boto3)==([\d.]+)", text))
+    named = dict(re.findall(r"(mlflow|psycopg|boto3)(?:\[binary\])?==([\d.]+)", text))
     assert len(named) == 3
     locked = REQUIREMENTS + (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
     for name, version in named.items():
