@@ -42,15 +42,26 @@ def folder(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_printed_lines_score_a_table(folder: Path, exported: Path) -> None:
-    pytest.importorskip("pyspark")
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package of Spark; at half a gigabyte it is not in the environment."""
     if shutil.which("java") is None:
         pytest.skip("there is no Java, which Spark needs")
+    target = tmp_path_factory.mktemp("spark")
+    wanted = (ROOT / "requirements-spark.in").read_text(encoding="utf-8")
+    (package,) = re.findall(r"^pyspark\S*", wanted, re.M)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", target, package]
+    subprocess.run(install, check=True)
+    return target
+
+
+def test_the_printed_lines_score_a_table(spark: Path, folder: Path, exported: Path) -> None:
     page = (ROOT / "docs/spark.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
     (folder / "score.py").write_text(code)
-    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(spark),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": "127.0.0.1",
