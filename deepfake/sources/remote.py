@@ -6,11 +6,12 @@ is tried again; a server that stays away stops the run, so that no image is take
 
 import io
 import re
-import time
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
 
 from deepfake.common.address import without_secrets
 from deepfake.common.environment import anchored
@@ -21,7 +22,8 @@ from deepfake.sources.members import Member, canonical, is_junk
 GONE = "is not there any more"
 _BLOCK_BYTES = 4_000_000  # that are read ahead in a zip
 _PLAIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s@?#]+")
-_WAITS = (0.5, 2.0, 8.0)  # seconds before a request is made again
+_ATTEMPTS = 4  # of each request
+_FIRST_WAIT = 0.5  # seconds before the second attempt; each wait is twice the one before
 
 _T = TypeVar("_T")
 
@@ -125,25 +127,26 @@ class Remote:
 
     def _steadily(self, call: Callable[[], _T]) -> _T:
         """Return what a call returns, which is made again if the connection fails."""
-        for wait in (*_WAITS, None):
-            try:
-                return call()
-            except FileNotFoundError:
-                raise _Gone(f"no such directory or zip: {self._address}") from None
-            except PermissionError as error:
-                raise PipelineError(
-                    f"{self._address}: access is denied ({_reason(error)}). The package of the "
-                    "protocol looks for credentials as it documents it"
-                ) from None
-            except Exception as error:  # each package has errors of its own
-                if wait is None:
-                    raise PipelineError(
-                        f"{self._address}: cannot be read after {len(_WAITS) + 1} attempts "
-                        f"({_reason(error)}). Run it again when the server answers: what was read "
-                        "is kept"
-                    ) from None
-                time.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
+        again = Retrying(
+            retry=retry_if_not_exception_type((FileNotFoundError, PermissionError)),
+            wait=wait_exponential(_FIRST_WAIT),
+            stop=stop_after_attempt(_ATTEMPTS),
+            reraise=True,
+        )
+        try:
+            return again(call)
+        except FileNotFoundError:
+            raise _Gone(f"no such directory or zip: {self._address}") from None
+        except PermissionError as error:
+            raise PipelineError(
+                f"{self._address}: access is denied ({_reason(error)}). The package of the "
+                "protocol looks for credentials as it documents it"
+            ) from None
+        except Exception as error:  # each package has errors of its own
+            raise PipelineError(
+                f"{self._address}: cannot be read after {_ATTEMPTS} attempts ({_reason(error)}). "
+                "Run it again when the server answers"
+            ) from None
 
 
 class _Gone(PipelineError):

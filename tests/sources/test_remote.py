@@ -31,7 +31,8 @@ def filled() -> Iterator[S3]:
 @pytest.fixture
 def server(filled: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3:
     s3_server.use(monkeypatch, filled.address, tmp_path)
-    monkeypatch.setattr(remote, "_WAITS", (0, 0))
+    monkeypatch.setattr(remote, "_ATTEMPTS", 3)
+    monkeypatch.setattr(remote, "_FIRST_WAIT", 0)
     filled.cuts, filled.is_down = 0, False
     filled.read.clear()
     return filled
