@@ -1,4 +1,7 @@
-"""Outputs in a folder, in S3 and over SSH: a second clone takes them all and computes nothing."""
+"""Outputs in S3 and over SSH: a second clone takes them all and computes nothing.
+
+The commands of docs/remotes.md, which `test_documented_commands.py` runs, do so with a folder.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +18,7 @@ Place = tuple[str, dict[str, str], dict[str, str]]  # address, private settings,
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    if request.param == "folder":
-        yield str(tmp_path / "storage"), {}, {}
-    elif request.param == "s3":
+    if request.param == "s3":
         with s3_server.serving() as server:
             server.put({}, "storage")
             yield "s3://storage/dvc", {}, s3_server.environment(server.address, tmp_path)
@@ -31,7 +32,7 @@ def use(clone: Clone, settings: dict[str, str]) -> None:
         clone.run("dvc", "remote", "modify", "--local", "storage", name, value)
 
 
-@pytest.mark.parametrize("place", ["folder", "s3", "ssh"], indirect=True)
+@pytest.mark.parametrize("place", ["s3", "ssh"], indirect=True)
 def test_a_second_clone_with_the_remote_rebuilds_nothing(
     computed: Clone, place: Place, tmp_path: Path
 ) -> None:
