@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,12 @@ from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
 from tests.support.networks import LAYERS, SIZE, VIEWS, linear
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores Ctrl+C, and so would the programs that tests interrupt.
+    if not hasattr(config, "workerinput"):  # pytest-xdist's workers inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
