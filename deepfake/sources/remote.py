@@ -200,7 +200,12 @@ class _Stream(io.RawIOBase):
 
 
 def _allowed(address: str) -> str:
-    """`address`, unless it may hold a key: it stands in params.yaml, reports and runs."""
+    """Return `address`.
+
+    Raises:
+        PipelineError: it may hold a key, which reports and runs would then show; or it leads to
+            this machine's disk.
+    """
     shown = without_secrets(address)
     if _PLAIN.fullmatch(address) is None:
         raise PipelineError(

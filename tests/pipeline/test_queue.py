@@ -4,7 +4,6 @@ clones on an MLflow server with PostgreSQL and S3, both killed half way."""
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import mlflow
 import pytest
 
 from tests.support import postgres, s3_server
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.slow
@@ -23,11 +23,6 @@ pytestmark = pytest.mark.slow
 CHANGES = {"train.weight_decay": ("0.002", "0.003"),
            "baseline.C": ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")}  # fmt: skip
 SECONDS = 900
-
-
-@pytest.fixture(scope="module")
-def ready(computed_clone):
-    return computed_clone
 
 
 def queue(clone, prefix, changes=CHANGES, workers=4, **environment):
@@ -84,15 +79,15 @@ def assert_rows(client, named):
         assert len(images) == 1
 
 
-def test_queue_with_the_default_store(ready):
-    names = queue(ready, "local")
+def test_queue_with_the_default_store(computed_clone):
+    names = queue(computed_clone, "local")
     assert len(names) == 8
-    wait(ready, names, len(names))
-    shown = ready.run("dvc", "exp", "show", "--csv")
+    wait(computed_clone, names, len(names))
+    shown = computed_clone.run("dvc", "exp", "show", "--csv")
     assert all(re.search(rf"\b{name}\b", shown) for name in names)
     # A changed baseline leaves the detector as it is, and this store does not have it yet.
-    ready.run("python", "-m", "tools.sync")
-    assert_rows(mlflow.MlflowClient(f"sqlite:///{ready.path}/mlflow.db"), names)
+    computed_clone.run("python", "-m", "tools.sync")
+    assert_rows(mlflow.MlflowClient(f"sqlite:///{computed_clone.path}/mlflow.db"), names)
 
 
 class Server:
@@ -106,9 +101,7 @@ class Server:
 
     def __init__(self, folder: Path, database: Postgres | None, s3: s3_server.S3) -> None:
         self.folder, self.database, self.s3 = folder, database, s3
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:

@@ -23,6 +23,7 @@ from PIL import Image
 from deepfake.serving import words
 from deepfake.serving.detector import Detector
 from deepfake.serving.faces import crop, find_faces
+from tests.support.ports import free_port
 from tests.support.serving import faces
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -34,11 +35,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("localhost", 0))) as listener:
-        return int(listener.getsockname()[1])
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -25,8 +25,9 @@ from deepfake.models import image_model
 from deepfake.serving.detector import Detector
 from deepfake.tracking.model_files import write_detector
 from tests.conftest import ROOT
-from tests.serving.test_page import CHROMIUM, free_port
+from tests.serving.test_page import CHROMIUM
 from tests.support.networks import SIZE
+from tests.support.ports import free_port
 from tests.support.serving import faces, small_explainable
 
 pytestmark = pytest.mark.slow

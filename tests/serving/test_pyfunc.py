@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from tests.support.documented import answers
 from tests.support.faults.cases import HANDLED
 from tests.support.faults.images import IMAGES
 from tests.support.making import image_file
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow  # TensorFlow makes the detector
 
@@ -167,9 +167,7 @@ def test_mlflow_serves_it(logged: Path, scores: list[float], tmp_path: Path) -> 
 @contextmanager
 def serving(logged: Path) -> Iterator[str]:
     """The address of `mlflow models serve` in the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         f"{sys.executable} -m mlflow models serve --env-manager local".split()
         + f"--model-uri {logged} --port {port}".split(),

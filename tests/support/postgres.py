@@ -2,10 +2,10 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 from pathlib import Path
+
+from tests.support.ports import free_port
 
 USER = "mlflow"
 PASSWORD = "a-password-of-the-tests"
@@ -39,9 +39,7 @@ class Postgres:
                 parent.chmod(parent.stat().st_mode | 0o711)
             shutil.chown(folder, "postgres")
             shutil.chown(folder / "password", "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.address = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self._port}/{USER}"
         self._call("initdb", "--username", USER, "--pwfile", str(folder / "password"),
                    "--auth", "scram-sha-256", "--no-sync", str(self._data))  # fmt: skip
@@ -59,9 +57,7 @@ class Postgres:
                    "-w", "-t", _SECONDS, "start")  # fmt: skip
 
     def kill(self) -> None:
-        """Kill it as a power cut would."""
-        pid = int((self._data / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(pid, signal.SIGQUIT)
+        """Stop it without a shutdown, as a power cut would; it may be down already."""
         self._call("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop", check=False)
 
     def _call(self, program: str, *arguments: str, check: bool = True) -> None:
