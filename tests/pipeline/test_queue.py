@@ -132,7 +132,7 @@ class Server:
 def server(request, tmp_path):
     if (request.param == "SQLite") == (postgres.programs() is not None):
         pytest.skip("the server has PostgreSQL where that is installed, else SQLite")
-    database = Postgres(tmp_path / "postgres") if request.param == "PostgreSQL" else None
+    database = Postgres() if request.param == "PostgreSQL" else None
     with s3_server.serving() as s3:
         s3.put({}, "mlflow")
         server = Server(tmp_path, database, s3)
@@ -140,7 +140,7 @@ def server(request, tmp_path):
         yield server
         server.kill()
     if database:
-        database.kill()
+        database.remove()
 
 
 def test_two_clones_and_a_server_that_is_killed_half_way(computed, server, tmp_path):

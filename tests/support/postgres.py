@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from tempfile import mkdtemp
 
 from tests.support.ports import free_port
 
@@ -22,21 +23,19 @@ def programs() -> Path | None:
 class Postgres:
     """A server with the database `mlflow`, to be started, killed and started again.
 
-    Args:
-        folder: in which its files are; it is made.
+    Its files are in a temporary folder of its own, since pytest's temporary folders are closed to
+    other users, and PostgreSQL refuses to run as root.
 
     Attributes:
         address: of the database, with a password.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self._programs = programs()
-        folder.mkdir()
+        self._folder = folder = Path(mkdtemp(prefix="postgres-"))
         self._data = folder / "data"
         (folder / "password").write_text(PASSWORD)
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            for parent in (folder, *folder.parents[:3]):
-                parent.chmod(parent.stat().st_mode | 0o711)
+        if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
             shutil.chown(folder / "password", "postgres")
         self._port = free_port()
@@ -60,9 +59,18 @@ class Postgres:
         """Stop it without a shutdown, as a power cut would; it may be down already."""
         self._call("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop", check=False)
 
+    def remove(self) -> None:
+        """Kill it, and delete its files."""
+        self.kill()
+        shutil.rmtree(self._folder)
+
     def _call(self, program: str, *arguments: str, check: bool = True) -> None:
         as_other = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        subprocess.run(
-            [*as_other, f"{self._programs}/{program}", *arguments],
-            check=check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-        )  # fmt: skip
+        # Not into a pipe: the server keeps what it inherits open, and a pipe would never end.
+        with open(self._folder / "programs.log", "a+") as log:
+            ended = subprocess.run(
+                [*as_other, f"{self._programs}/{program}", *arguments],
+                stdout=log, stderr=log, cwd="/",
+            )  # fmt: skip
+            log.seek(0)
+            assert not check or ended.returncode == 0, f"{program}: {log.read()}"
