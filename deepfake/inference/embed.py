@@ -19,16 +19,18 @@ from deepfake.params import DrawParams
 
 # From images to the features (views, d) float32 of each, in the same order.
 Extract = Callable[[Iterator[shards.ImageFile]], Iterator[np.ndarray]]
+# From a split, what is drawn, and the number of an image, to the features of each image from that
+# one on, as they are stored.
+Compute = Callable[[str, DrawParams, int], Iterator[np.ndarray]]
 
 
 def compute(
     images: Path | str,
     directory: Path | str,
-    extract: Extract,
+    computed: Compute,
     *,
     describe: dict[str, Any],
     augment: DrawParams,
-    seed: int,
     batch_size: int,
     work: Path,
 ) -> None:
@@ -37,19 +39,51 @@ def compute(
     Args:
         images: the folder of shards.
         directory: the folder of embeddings; see `data.embeddings`.
-        extract: computes the features.
+        computed: computes the features; see `here`.
         describe: what the embeddings are, with `views` and `dimensions`; becomes `features.json`.
         augment: which altered versions of the training images are embedded as well.
-        seed: of what is drawn for them.
-        batch_size: images that `extract` computes together.
+        batch_size: images that have a checksum together in the unfinished work.
         work: a folder in which a killed run left what it had computed. Whole batches in it are
             not computed again, up to one whose checksum is another.
     """
     directory = Path(directory)
     for split in SPLITS:
         draws = augment if split == "train" else augment.model_copy(update={"draws": 0})
-        _embed_split(images, directory, split, extract, describe, draws, seed, batch_size, work)
+        _embed_split(images, directory, split, computed, describe, draws, batch_size, work)
     write_json(directory / "features.json", describe)
+
+
+def here(images: Path | str, extract: Extract, seed: int) -> Compute:
+    """What computes features in this process.
+
+    Args:
+        images: the folder of shards.
+        extract: computes the features.
+        seed: of what is drawn.
+    """
+
+    def computed(split: str, draws: DrawParams, start: int) -> Iterator[np.ndarray]:
+        image_files = islice(shards.image_files(images, split), start, None)
+        return stored(image_files, extract, split, draws, seed)
+
+    return computed
+
+
+def stored(
+    image_files: Iterable[shards.ImageFile],
+    extract: Extract,
+    split: str,
+    draws: DrawParams,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    """Yield the features (versions x views, d) of each image, in the type in which they are stored.
+
+    Raises:
+        PipelineError: a feature is not finite, or too large for that type.
+    """
+    found = extract(with_draws(image_files, draws, seed))
+    for rows in shards.batches(found, 1 + draws.draws):  # the versions of an image
+        yield _stored(np.concatenate(rows), embeddings.DTYPES[split])
 
 
 def write_index(images: Path | str, directory: Path | str, describe: dict[str, Any]) -> None:
@@ -64,29 +98,26 @@ def _embed_split(
     images: Path | str,
     directory: Path,
     split: str,
-    extract: Extract,
+    computed: Compute,
     describe: dict[str, Any],
     draws: DrawParams,
-    seed: int,
     batch_size: int,
     work: Path,
 ) -> None:
-    versions = 1 + draws.draws
-    views = versions * len(describe["views"])
+    views = (1 + draws.draws) * len(describe["views"])
     shape = (shards.count(images, split), views, describe["dimensions"])
     dtype, unfinished = embeddings.DTYPES[split], work / f"{split}.rows"
     image_bytes = shape[1] * shape[2] * dtype.itemsize
-    index: list[tuple[str, int]] = []
-    with writing(unfinished), KeptBlocks(unfinished, image_bytes, batch_size, shape[0]) as kept:
-        image_files = islice(_indexed(shards.image_files(images, split), index), kept.done, None)
-        found = extract(with_draws(image_files, draws, seed))
-        with progress.bar(shape[0], f"embed {split}", "images", start=kept.done) as shown:
-            # The versions of an image come one after the other.
-            for rows in shards.batches(found, versions):
-                kept.append(_stored(np.concatenate(rows), dtype).tobytes())
-                shown.update(1)
+    with (
+        writing(unfinished),
+        KeptBlocks(unfinished, image_bytes, batch_size, shape[0]) as kept,
+        progress.bar(shape[0], f"embed {split}", "images", start=kept.done) as shown,
+    ):
+        for features in computed(split, draws, kept.done):
+            kept.append(features.tobytes())
+            shown.update(1)
     _write_npy(directory / f"{split}.npy", unfinished, shape, dtype)
-    _write_csv(directory / f"{split}.csv", index)
+    _write_csv(directory / f"{split}.csv", shards.index(images, split))
 
 
 def _write_csv(path: Path, index: list[tuple[str, int]]) -> None:
@@ -118,15 +149,6 @@ def _stored(features: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
             "block_6_project_BN and block_8_add: see embed.layers"
         )
     return np.asarray(stored)
-
-
-def _indexed(
-    image_files: Iterable[shards.ImageFile], index: list[tuple[str, int]]
-) -> Iterator[shards.ImageFile]:
-    """Pass the images on, and append the `image_id` and label of each to `index`."""
-    for image_file in image_files:
-        index.append((image_file.image_id, image_file.label))
-        yield image_file
 
 
 def _write_npy(path: Path, raw: Path, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:

@@ -94,9 +94,22 @@ class ExportParams(Section):
     )
 
 
+class RayParams(Section):
+    """How images are computed on a Ray cluster."""
+
+    tasks: Count | None = described("tasks at the same time, at most; null: as many as fit")
+    cpus_per_task: Count = described("processors that a task takes, each for an image")
+    gpus_per_task: Annotated[float, Field(ge=0, le=16)] = described("GPUs that a task takes")
+    batch_size: Count = described("images that a task computes, at most")
+
+
 class ExecutionParams(Section):
     """What decides speed and not results: no stage depends on it."""
 
+    executor: Literal["local", "ray"] = described(
+        "what computes embeddings: this machine, or a Ray cluster (docs/ray.md)"
+    )
+    ray: RayParams = described("the tasks of the executor `ray`")
     threads: Count | None = described("processors that the engines use; null: all of them")
     batch_size: Count = described("images in a batch, where TensorFlow scores them")
     cache_megabytes: Whole = described(

@@ -86,10 +86,9 @@ def compute(images, target, draws, found=extract):
     embed.compute(
         images,
         target,
-        found,
+        embed.here(images, found, seed=3),
         describe={"views": ["original"], "dimensions": 2},
         augment=draws,
-        seed=3,
         batch_size=2,
         work=target,
     )

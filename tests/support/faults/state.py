@@ -157,10 +157,11 @@ def _embed(folder: Path) -> bytes:
             seed = int(image_file.image_id, 16)
             yield np.random.default_rng(seed).random((VIEWS, WIDTH), "float32")
 
+    computed = embed.here(folder / "images", extract, seed=1)
     embed.compute(
-        folder / "images", folder / "embeddings", extract,
+        folder / "images", folder / "embeddings", computed,
         describe={"views": ["original", "turned"], "dimensions": WIDTH},
-        augment=NO_DRAWS, seed=1, batch_size=BATCH, work=folder / "work",
+        augment=NO_DRAWS, batch_size=BATCH, work=folder / "work",
     )  # fmt: skip
     return (folder / "embeddings" / "train.npy").read_bytes()
 
