@@ -41,10 +41,17 @@ def connected(cpus: int = 1, gpus: float = 0, most: int | None = None) -> "Itera
         ) from None
     address = os.environ.get("RAY_ADDRESS")
     size = {} if address else {"num_cpus": cores(), "include_dashboard": False}
+    code = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}}
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **size)
+        ray.init(
+            address or "local",
+            runtime_env=code,
+            log_to_driver=False,
+            logging_level="ERROR",
+            **size,
+        )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = _first_line(error)
         raise PipelineError(
             f"no Ray cluster answers at {address or 'this machine'} (RAY_ADDRESS): {reason}; "
             "docs/cluster.md says how to start one"
@@ -128,13 +135,18 @@ class Cluster:
         try:
             node, result = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from None  # what the function raised
+            cause = error.cause  # what the function raised
+            if isinstance(cause, self._ray.exceptions.RayError):
+                raise PipelineError(
+                    f"a node of the Ray cluster cannot load the project ({_first_line(cause)}): "
+                    "all nodes need it under the same path, with the same environment"
+                ) from None
+            raise cause from None
         except self._ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()[0]
             raise PipelineError(
                 f"{named(item)}: what computed it on the Ray cluster was lost {_ATTEMPTS} times "
-                f"({reason}). With the executor local, what was computed so far is kept, and the "
-                "image that cannot be computed is the one at which it stops"
+                f"({_first_line(error)}). With the executor local, what was computed so far is "
+                "kept, and the image that cannot be computed is the one at which it stops"
             ) from None
         self.used.add(node)
         return result
@@ -163,6 +175,10 @@ def _computed(function: Callable[[T], R], item: T, folder: str) -> tuple[str, R]
         )
     os.chdir(folder)
     return ray.get_runtime_context().get_node_id(), function(item)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _count(node: dict[str, float], kind: str) -> str:

@@ -43,6 +43,14 @@ class RowFormat(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    PARQUET = "parquet"
+
+
+class Executor(StrEnum):
+    """What scores."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class TextFormat(StrEnum):
@@ -56,8 +64,8 @@ Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH...",
-        help="Files, folders (with all below them), zips, patterns, or - for one image on "
-        "standard input.",
+        help="Files, folders (with all below them), zips, Parquet tables, addresses such as "
+        "s3://bucket/faces, patterns, or - for one image on standard input.",
         show_default=False,
     ),
 ]
@@ -82,7 +90,9 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the rows here: .csv, .json, .jsonl or .txt."),
+        typer.Option(
+            metavar="FILE", help="Write the rows here: .csv, .json, .jsonl, .parquet or .txt."
+        ),
     ] = None,
     explain: Annotated[
         Path | None,
@@ -95,6 +105,10 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processors to use; by default all.")
     ] = None,
+    executor: Annotated[
+        Executor,
+        typer.Option(help="With ray, the Ray cluster that RAY_ADDRESS names scores."),
+    ] = Executor.LOCAL,
 ) -> None:
     """Score images: the probability that each is fake, and a verdict.
 
@@ -104,7 +118,8 @@ def predict(
     from deepfake.serving import commands
 
     chosen = None if format is None else format.value
-    _end(commands.predict(paths, model, chosen, output, explain, report, threads))
+    on_ray = executor is Executor.RAY
+    _end(commands.predict(paths, model, chosen, output, explain, report, threads, on_ray))
 
 
 @app.command(epilog=EXIT_STATUS)

@@ -7,19 +7,20 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
+from deepfake.common.cluster import connected
 from deepfake.common.errors import PipelineError
-from deepfake.common.files import replacing
 from deepfake.common.progress import bar
 from deepfake.common.text import printable
 from deepfake.data.images import BadImage
 from deepfake.serving import description, inputs, report, rows
 from deepfake.serving.about import about
-from deepfake.serving.detector import Detector, NamedImage
+from deepfake.serving.detector import Detector, NamedImage, Prediction
 from deepfake.serving.file_facts import file_facts, lines
-from deepfake.serving.inputs import File, Refused
-from deepfake.serving.predicting import Overlays, predictions
+from deepfake.serving.inputs import File
+from deepfake.serving.places import Refused
+from deepfake.serving.predicting import Overlays, predictions, predictions_on
 from deepfake.serving.report import THUMBNAILS, Counts
 
 SOME_REFUSED = 3
@@ -37,6 +38,7 @@ def predict(
     explain: Path | None,
     report_path: Path | None,
     threads: int | None,
+    on_ray: bool,
 ) -> int:
     """Score what is named; the arguments are those of `cli.predict`."""
     for path in (output, report_path):
@@ -53,12 +55,13 @@ def predict(
         raise PipelineError(f"the detector cannot explain scores: {how['why']}")
     counts = Counts()
     with ExitStack() as stack:
-        writer = rows.writer(stack.enter_context(_open(output)), format or of_output)
+        writer = stack.enter_context(rows.writing(output, format or of_output))
         page = None
         if report_path:
             page = stack.enter_context(report.writing(report_path, detector.description))
         quiet = output is None and sys.stdout.isatty()  # there the rows show how far it is
-        for file, prediction in _shown(predictions(detector, files), len(files), quiet):
+        found = stack.enter_context(_predictions(detector, files, threads, on_ray))
+        for file, prediction in _shown(found, len(files), quiet):
             counts.count(prediction)
             writer.write(prediction)
             with_thumbnail = page is not None and counts.total() <= THUMBNAILS
@@ -73,10 +76,24 @@ def predict(
     return SOME_REFUSED if counts["refused"] else 0
 
 
+@contextmanager
+def _predictions(
+    detector: Detector, files: list[File], threads: int | None, on_ray: bool
+) -> Iterator[Iterator[tuple[File, Prediction]]]:
+    """Predictions of files by this machine, or by a Ray cluster while the block lasts."""
+    if not on_ray:
+        yield predictions(detector, files)
+        return
+    with connected(threads or 1) as cluster:
+        print(f"on a Ray cluster, {cluster.size()}", file=sys.stderr)
+        yield predictions_on(cluster, detector.folder, threads or 1, files)
+        print(cluster.summary(), file=sys.stderr)
+
+
 def inspect(paths: list[str], as_json: bool) -> int:
     """Print what files say of themselves."""
     refused = 0
-    with _open(None) as out:
+    with rows.text(None) as out:
         for file in _named(paths):
             try:
                 facts = file_facts(file.read())
@@ -96,7 +113,7 @@ def inspect(paths: list[str], as_json: bool) -> int:
 def model(source: str, as_json: bool) -> None:
     """Print what a detector is."""
     found = Detector.load(source).description
-    with _open(None) as out:
+    with rows.text(None) as out:
         if as_json:
             out.write(json.dumps(description.as_dict(found), ensure_ascii=False) + "\n")
         else:
@@ -117,30 +134,6 @@ def _again(file: File) -> bytes | None:
     except Refused as error:
         print(f"{printable(file.name)}: scored, and then {error}", file=sys.stderr)
         return None
-
-
-@contextmanager
-def _open(output: Path | None) -> Iterator[IO[str]]:
-    """The file for the rows, put in place at the end; or standard output.
-
-    Raises:
-        PipelineError: whoever read standard output has left, as `| head` does.
-    """
-    if output is not None:
-        with (
-            replacing(output) as partial,
-            partial.open("w", encoding="utf-8", newline="\n") as file,
-        ):
-            yield file
-        return
-    try:
-        # `sys.stdout` drops what nobody reads, and all images would be scored for nobody.
-        with open(
-            sys.stdout.fileno(), "w", buffering=1, encoding="utf-8", newline="\n", closefd=False
-        ) as file:
-            yield file
-    except BrokenPipeError:
-        raise PipelineError("stopped: standard output was closed before the last row") from None
 
 
 def _shown(items: Iterable[T], total: int, quiet: bool) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""The image files that a command line names: files, folders, zips, patterns, standard input.
+"""The image files that a command line names: in folders, zips, Parquet tables, at addresses.
 
 Everything is listed before anything is read, so that a mistyped path is told at once.
 """
@@ -7,7 +7,6 @@ import glob
 import os
 import stat
 import sys
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,8 +15,9 @@ from pathlib import Path
 from deepfake.common.errors import PipelineError
 from deepfake.common.text import shown
 from deepfake.data.images import SUFFIXES
-from deepfake.serving import zips
+from deepfake.serving import addresses, tables, zips
 from deepfake.serving.detector import MOST_BYTES
+from deepfake.serving.places import Place, Refused, ZipMember
 
 STANDARD_INPUT = "-"
 TOO_LARGE = f"larger than {MOST_BYTES // 10**6} MB"
@@ -26,25 +26,21 @@ OUTSIDE = "link out of the folder"
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # what Windows and macOS add by themselves
 
 
-class Refused(Exception):
-    """A file that cannot be read; the message is the reason, for its row."""
-
-
 @dataclass(frozen=True, slots=True)
 class File:
     """A file to score or to look at.
 
     Attributes:
-        name: its path as it was given, or found below a folder or zip that was given:
-            `faces/a.jpg`, `faces.zip/real/b.jpg`; "standard input".
-        member: of the zip at `path`; None for a file of its own.
-        path: where it is; None for standard input.
+        name: its path as it was given, or found below what was given: `faces/a.jpg`,
+            `faces.zip/real/b.jpg`, `s3://bucket/faces/c.jpg`; "standard input".
+        path: where it is on this disk; None for standard input, or if it has a `place`.
+        place: where else it is.
         refused: why it is not read; else None.
     """
 
     name: str
-    path: str | None
-    member: zipfile.ZipInfo | None = None
+    path: str | None = None
+    place: Place | None = None
     refused: str | None = None
 
     def read(self) -> bytes:
@@ -55,14 +51,13 @@ class File:
         """
         if self.refused is not None:
             raise Refused(self.refused)
-        if self.path is None:
-            return _standard_input()
-        if self.member is None:
-            return _content(self.path)
-        try:
-            return zips.content(self.path, self.member)
-        except zips.DAMAGED as error:
-            raise Refused(f"damaged in the zip: {shown(str(error))}") from None
+        if self.place is not None:
+            return _at_most(self.place.content())
+        return _standard_input() if self.path is None else _content(self.path)
+
+    @property
+    def is_standard_input(self) -> bool:
+        return self.path is None and self.place is None and self.refused is None
 
 
 @dataclass
@@ -70,7 +65,7 @@ class Inputs:
     """What a command line names.
 
     Attributes:
-        files: in the order given; those of a folder or zip by name.
+        files: in the order given; those of a folder or zip by name, of a table by row.
         others: how many files of folders and zips were passed over, whose names are not those of
             images.
         example: the name of one of these.
@@ -97,11 +92,13 @@ def find(paths: Iterable[str]) -> Inputs:
     A file is listed once, also if several paths lead to it by the same name.
 
     Args:
-        paths: of files, folders (with all below them) and zips; patterns such as `faces/*.jpg`; `-`
-            for one image on standard input.
+        paths: of files, folders (with all below them), zips and Parquet tables; addresses of
+            folders, files and tables; patterns such as `faces/*.jpg`; `-` for one image on standard
+            input.
 
     Raises:
-        PipelineError: there is no such path, or no image at all.
+        PipelineError: there is no such path, a server does not answer, a table has no images, or
+            there is no image at all.
     """
     paths = list(paths)
     found = Inputs()
@@ -121,7 +118,9 @@ def find(paths: Iterable[str]) -> Inputs:
 def _named(path: str, found: Inputs) -> Iterator[File]:
     """The files that one path of the command line names."""
     if path == STANDARD_INPUT:
-        yield File("standard input", None)
+        yield File("standard input")
+    elif "://" in path:
+        yield from _remote(path.rstrip("/"), found)
     elif os.path.lexists(path):
         yield from _at(path, found)
     elif matches := sorted(glob.glob(path, recursive=True)):
@@ -137,8 +136,30 @@ def _at(path: str, found: Inputs) -> Iterator[File]:
         yield from _below(path, found)
     elif path.lower().endswith(".zip") and os.path.isfile(path):
         yield from _zipped(path, found)
+    elif path.lower().endswith(tables.SUFFIX) and os.path.isfile(path):
+        yield from _table(path)
     else:
         yield File(path, path)
+
+
+def _remote(address: str, found: Inputs) -> Iterator[File]:
+    """The files at an address, folder by folder."""
+    for name in addresses.listed(address):
+        full = f"{address}/{name}" if name else address
+        if full.lower().endswith(tables.SUFFIX):
+            yield from _table(full)
+        elif not name or _has_image_name(full, found):
+            yield File(full, place=addresses.RemoteFile(address, name, MOST_BYTES + 1))
+
+
+def _table(path: str) -> Iterator[File]:
+    """The rows of a Parquet table; a table that cannot be read is one file, refused."""
+    try:
+        for name, row in tables.rows(path):
+            yield File(f"{path}/{name}", place=row)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        yield File(path, path, refused=f"not a Parquet table that can be read: {shown(reason)}")
 
 
 def _below(folder: str, found: Inputs) -> Iterator[File]:
@@ -153,11 +174,15 @@ def _below(folder: str, found: Inputs) -> Iterator[File]:
                 yield File(path, path, refused=OUTSIDE)
         for name in sorted(names):
             path = os.path.join(here, name)
-            if not _is_junk(name) and _has_image_name(path, found):
-                leaves = os.path.islink(path) and not _within(path, root)
+            leaves = os.path.islink(path) and not _within(path, root)
+            if _is_junk(name):
+                continue
+            if name.lower().endswith(tables.SUFFIX) and not leaves:
+                yield from _table(path)
+            elif _has_image_name(path, found):
                 yield File(path, path, refused=OUTSIDE if leaves else None)
     for error in unlisted:
-        yield File(error.filename, None, refused=f"folder cannot be listed: {error.strerror}")
+        yield File(error.filename, refused=f"folder cannot be listed: {error.strerror}")
 
 
 def _zipped(path: str, found: Inputs) -> Iterator[File]:
@@ -172,10 +197,10 @@ def _zipped(path: str, found: Inputs) -> Iterator[File]:
         if member.is_dir() or any(map(_is_junk, member.filename.split("/"))):
             continue
         if name.lower().endswith(".zip"):
-            yield File(name, path, member, "a zip in a zip; unpack it and name it")
+            yield File(name, path, refused="a zip in a zip; unpack it and name it")
         elif _has_image_name(name, found):
             too_large = TOO_LARGE if member.file_size > MOST_BYTES else None
-            yield File(name, path, member, refused or too_large)
+            yield File(name, place=ZipMember(path, member), refused=refused or too_large)
 
 
 def _has_image_name(path: str, found: Inputs) -> bool:

@@ -3,13 +3,18 @@
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
+from deepfake.common.cluster import Cluster
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing
 from deepfake.serving.detector import Detector, NamedImage, Prediction
-from deepfake.serving.inputs import File, Refused
+from deepfake.serving.inputs import File
+from deepfake.serving.places import Refused
 
+_TOGETHER = 64  # files that a node of a cluster is sent
 _LONGEST_PART = 200  # bytes of a name in a folder, so that what is added to it still fits
 
 
@@ -37,6 +42,44 @@ def predictions(detector: Detector, files: Iterable[File]) -> Iterator[tuple[Fil
         yield from refused()
         yield waiting.popleft()[0], prediction
     yield from refused()
+
+
+def predictions_on(
+    cluster: Cluster, folder: Path, threads: int, files: list[File]
+) -> Iterator[tuple[File, Prediction]]:
+    """Score files on a cluster, in order: what `predictions` yields.
+
+    Args:
+        cluster: its nodes read files and detector themselves, under the same paths as here.
+        folder: of the detector.
+        threads: of each of the cluster's tasks.
+        files: none of them is standard input.
+
+    Raises:
+        PipelineError: one is standard input, or what `Cluster.ordered` raises.
+    """
+    if any(file.is_standard_input for file in files):
+        raise PipelineError("other machines cannot read standard input: use the executor local")
+    waiting = iter(files)
+    pieces = list(iter(lambda: list(islice(waiting, _TOGETHER)), []))
+    score = partial(_scored, folder.absolute(), threads)
+    for piece, found in zip(pieces, cluster.ordered(score, pieces, _range), strict=True):
+        yield from zip(piece, found, strict=True)
+
+
+def _scored(folder: Path, threads: int, files: list[File]) -> list[Prediction]:
+    """Score files on a node."""
+    return [prediction for _, prediction in predictions(_detector(folder, threads), files)]
+
+
+@lru_cache(maxsize=1)
+def _detector(folder: Path, threads: int) -> Detector:
+    """Load the detector once in each process."""
+    return Detector(folder, threads)
+
+
+def _range(files: list[File]) -> str:
+    return f"the files from {files[0].name} to {files[-1].name}"
 
 
 class Overlays:

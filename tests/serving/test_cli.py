@@ -173,7 +173,7 @@ def test_formats_say_the_same(here, exported):
 
 
 def predicted(paths: list[str], exported: Path, output: Path, explain: Path | None = None) -> int:
-    return commands.predict(paths, str(exported), None, output, explain, None, 1)
+    return commands.predict(paths, str(exported), None, output, explain, None, 1, False)
 
 
 @pytest.mark.slow

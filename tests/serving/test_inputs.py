@@ -10,7 +10,8 @@ import pytest
 
 from deepfake.common.errors import PipelineError
 from deepfake.serving import inputs, zips
-from deepfake.serving.inputs import Refused, find
+from deepfake.serving.inputs import find
+from deepfake.serving.places import Refused
 from tests.support.making import image_file, write, zip_bytes, zipped
 
 IMAGE = image_file(0)

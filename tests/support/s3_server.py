@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+import s3fs
 from werkzeug.serving import make_server
 
 BUCKET = "faces"
@@ -105,6 +106,7 @@ def environment(address: str, folder: Path) -> dict[str, str]:
 
 
 def use(patch: pytest.MonkeyPatch, address: str, folder: Path) -> None:
-    """Let this process find the server."""
+    """Let this process find the server, and forget an earlier one."""
+    s3fs.S3FileSystem.clear_instance_cache()
     for name, value in environment(address, folder).items():
         patch.setenv(name, value)
