@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect score app serve register rollback test test-fast test-versions lint format tour docs ui show sync sweep recipes verify bench engines scale robustness deletion load torture lock clean
+.PHONY: help install repro inspect score app serve register rollback test test-fast test-versions lint format tour docs ui show sync sweep recipes verify bench engines scale on-ray capacity robustness deletion load torture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -64,8 +64,8 @@ sync: install ## write the rows in MLflow of experiments that DVC restored from 
 ui: install ## open MLflow's page on the runs, until Ctrl+C (PORT=5000)
 	@python -m tools.ui --port $(PORT)
 
-sweep: install ## run a sweep, a search or a preset (FILE=experiments/head.yaml)
-	python -m tools.sweep $(or $(FILE),experiments/head.yaml)
+sweep: install ## run a sweep, a search or a preset (FILE=experiments/head.yaml, EXECUTOR=ray)
+	python -m tools.sweep $(or $(FILE),experiments/head.yaml) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 recipes: ## every recipe on one data set in one table (DATA=faces.zip)
 	@$(if $(DATA),,echo "DATA is missing, the folder or zip to run on: make recipes DATA=faces.zip" >&2; exit 2)
@@ -84,6 +84,12 @@ engines: install ## what the engines' features are worth, against TensorFlow's (
 
 scale: install ## time, memory and disk with many images (SIZES="14000 140000" SLICE=1000)
 	python -m benchmarks.scale $(if $(SIZES),--sizes $(SIZES)) $(if $(SLICE),--slice $(SLICE))
+
+on-ray: install ## embed on two Ray nodes against embed here (ARGS="--images 10000 --pairs 3")
+	python -m benchmarks.on_ray $(ARGS)
+
+capacity: install ## what more images than were tried would take (IMAGES=10000000 ARGS="--cores 32")
+	@python -m benchmarks.capacity $(or $(IMAGES),10000000) $(ARGS)
 
 robustness: install ## score altered test images with the saved model (ARGS="--only halved")
 	python -m benchmarks.robustness $(ARGS)

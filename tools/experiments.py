@@ -12,7 +12,7 @@ from typing import Any
 from deepfake import params
 from deepfake.common.errors import PipelineError
 from deepfake.common.yaml12 import parse_yaml
-from tools import sync
+from tools import ray_experiments, sync
 from tools.shell import dvc, git
 from tools.sweep_file import Overrides
 from tools.verify import assign
@@ -48,12 +48,13 @@ def parameters(named: dict[str, Overrides]) -> dict[str, params.Params]:
     return found
 
 
-def run(named: dict[str, Overrides], jobs: int) -> dict[str, str]:
+def run(named: dict[str, Overrides], jobs: int, executor: str = "local") -> dict[str, str]:
     """Run the experiments that DVC does not have yet.
 
     Args:
         named: the overrides of each experiment, by name.
-        jobs: how many run at the same time.
+        jobs: how many run at the same time in DVC's queue.
+        executor: `local`, DVC's queue; or `ray`, a cluster that runs as many as fit.
 
     Returns:
         The revisions of the finished ones, by name; the others have failed.
@@ -65,8 +66,11 @@ def run(named: dict[str, Overrides], jobs: int) -> dict[str, str]:
     wanted = parameters(named)
     done = finished(wanted)
     missing = {name: overrides for name, overrides in named.items() if name not in done}
-    _queue(missing)
-    _wait(list(missing), jobs)
+    if executor == "ray" and missing:
+        ray_experiments.run(missing)
+    elif executor == "local":
+        _queue(missing)
+        _wait(list(missing), jobs)
     return finished(wanted)
 
 

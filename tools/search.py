@@ -25,8 +25,12 @@ STUDIES = Path("cache/sweeps")
 _BEGUN = "begun with"  # the study's attribute that holds what its trials belong to
 
 
-def run(sweep: Sweep) -> tuple[dict[str, Overrides], dict[str, str]]:
+def run(sweep: Sweep, executor: str = "local") -> tuple[dict[str, Overrides], dict[str, str]]:
     """Run trials until the study has as many as the sweep wants.
+
+    Args:
+        sweep: what is searched.
+        executor: as for `experiments.run`.
 
     Returns:
         The overrides of every trial so far, by the experiment's name, and the revisions of the
@@ -41,7 +45,7 @@ def run(sweep: Sweep) -> tuple[dict[str, Overrides], dict[str, str]]:
     while batch := _next(study, sweep):
         trials = {number: _experiment(sweep, values) for number, values in batch.items()}
         allowed = dict(one for one in trials.values() if _allowed(*one))
-        revisions = experiments.run(allowed, sweep.jobs)
+        revisions = experiments.run(allowed, sweep.jobs, executor)
         for number, (name, _) in trials.items():
             _tell(study, number, revisions.get(name), sweep.metric)
     tried = dict(_experiment(sweep, trial.params) for trial in _trials(study, sweep))

@@ -4,8 +4,8 @@ The file lists the experiments, or a space that is searched for the best one. A 
 stopped continues, and a larger one runs only what is new.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from deepfake.common.errors import command
@@ -16,12 +16,18 @@ from tools.sweep_file import Experiment, Overrides, Sweep, read
 
 @command
 def main() -> None:
-    sweep = read(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="make sweep", description=__doc__)
+    parser.add_argument("file", type=Path, help="the sweep")
+    parser.add_argument(
+        "--executor", choices=("local", "ray"), default="local", help="DVC's queue, or a cluster"
+    )
+    arguments = parser.parse_args()
+    sweep, executor = read(arguments.file), arguments.executor
     if sweep.search:
-        named, revisions = search.run(sweep)
+        named, revisions = search.run(sweep, executor)
     else:
         named = {name: one.set for name, one in experiments_of(sweep).items()}
-        revisions = experiments.run(named, sweep.jobs)
+        revisions = experiments.run(named, sweep.jobs, executor)
     sync.main()
     print(table(sweep.metric, named, revisions))
 

@@ -10,16 +10,16 @@ from functools import partial
 import psutil
 import pytest
 
+from benchmarks import ray_nodes
 from deepfake.common import cluster
 from deepfake.common.errors import PipelineError
-from tests.support import ray_cluster
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def nodes():
-    with ray_cluster.running(2) as running, pytest.MonkeyPatch.context() as patch:
+    with ray_nodes.running(2) as running, pytest.MonkeyPatch.context() as patch:
         for name, value in running.environment.items():
             patch.setenv(name, value)
         yield running
@@ -96,7 +96,7 @@ def test_another_token_is_one_sentence(nodes, monkeypatch):
 
 
 def test_a_node_that_is_killed_half_way_loses_nothing():
-    with ray_cluster.running(2) as nodes, pytest.MonkeyPatch.context() as patch:
+    with ray_nodes.running(2) as nodes, pytest.MonkeyPatch.context() as patch:
         for name, value in nodes.environment.items():
             patch.setenv(name, value)
         with cluster.connected() as connected:

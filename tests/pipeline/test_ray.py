@@ -1,11 +1,15 @@
-"""Embeddings from a Ray cluster of two nodes: the bytes that this machine computes."""
+"""On a Ray cluster of two nodes, one of which is killed: embeddings, and a sweep."""
 
+import json
+import tempfile
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
+import yaml
 
-from tests.support import ray_cluster
+from benchmarks import ray_nodes
 
 pytestmark = pytest.mark.slow
 # Many versions of each image, so that there is time for a node to be lost.
@@ -30,7 +34,7 @@ def test_the_same_bytes_from_two_nodes_also_if_one_is_killed(computed, tmp_path)
     clone.run("python", "-m", "stages.embed")
     expected = embeddings(clone)
     clone.set(execution={"executor": "ray", "ray": {"batch_size": 2}})
-    with ray_cluster.running(2) as nodes:
+    with ray_nodes.running(2) as nodes:
         printed = clone.run("python", "-m", "stages.embed", **nodes.environment)
         assert "embed: on a Ray cluster, 2 nodes, 2 at a time\n" in printed
         assert "embed: computed by 2 nodes\n" in printed
@@ -42,3 +46,70 @@ def test_the_same_bytes_from_two_nodes_also_if_one_is_killed(computed, tmp_path)
     assert process.returncode == 0, printed
     assert "1 node of them left, and the others did its part" in printed
     assert embeddings(clone) == expected
+
+
+SWEEP = """\
+name: ray
+experiments:
+  - {baseline.C: 0.1}
+  - {baseline.C: 0.2}
+  - {baseline.C: 0.3}
+  - {baseline.C: 0.4}
+"""
+
+
+def test_a_sweep_on_two_nodes_one_of_which_is_killed(computed, tmp_path):
+    clone = computed.copied(tmp_path / "clone")
+    (clone.path / "experiments" / "ray.yaml").write_text(SWEEP)
+    sweep = ("python", "-m", "tools.sweep", "experiments/ray.yaml", "--executor", "ray")
+    clones = set(Path(tempfile.gettempdir()).glob("experiment-*"))
+    with ray_nodes.running(2) as nodes:
+        process = clone.start(*sweep, **nodes.environment)
+        printed = ""
+        while "success" not in printed:
+            printed += process.stdout.readline()
+            assert process.poll() is None, printed
+        nodes.kill_node()
+        printed += process.communicate(timeout=600)[0]
+        assert process.returncode == 0, printed
+        again = clone.run(*sweep, **nodes.environment)
+    names = [line.split(":")[0] for line in printed.splitlines() if line.endswith(": success")]
+    assert len(names) == 4
+    assert "1 node of them left, and the others did its part" in printed
+    assert "on a Ray cluster" not in again  # nothing is run a second time
+    assert clone.refs().keys() == set(names)
+    assert_two_rows_each(clone, names)
+    left = set(Path(tempfile.gettempdir()).glob("experiment-*")) - clones
+    assert len(left) <= 1  # on the node that was killed
+
+    here = computed.copied(tmp_path / "here")  # with a cache of its own
+    here.run("dvc", "exp", "run", "-n", "here", "-S", "baseline.C=0.1")
+    (same,) = (name for name in names if parameters(clone, name)["baseline"]["C"] == 0.1)
+    for model in ("image", "baseline", "comparison"):
+        path = f"metrics/{model}.json"
+        assert json.loads(clone.at(same, path)) == json.loads(here.at("here", path))
+
+
+def parameters(clone, name: str) -> dict:
+    return yaml.safe_load(clone.at(name, "params.yaml"))
+
+
+def assert_two_rows_each(clone, names: list[str]) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    experiment = client.get_experiment_by_name("deepfake-pipeline")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    rows = [(run.data.tags["experiment"], run.data.tags["row"]) for run in runs]
+    expected = [(name, row) for name in names for row in ("image", "baseline")]
+    assert sorted(row for row in rows if row[0] != "workspace") == sorted(expected)
+
+
+def test_a_sweep_on_a_cluster_runs_the_last_commit(computed, tmp_path):
+    clone = computed.copied(tmp_path / "clone")
+    (clone.path / "experiments" / "ray.yaml").write_text(SWEEP)
+    with open(clone.path / "stages" / "train.py", "a") as file:
+        file.write("# changed\n")
+    sweep = ("python", "-m", "tools.sweep", "experiments/ray.yaml", "--executor", "ray")
+    printed = clone.run(*sweep, fails=True)
+    assert "error: a cluster runs the last commit, and files differ from it:" in printed
+    assert "stages/train.py" in printed

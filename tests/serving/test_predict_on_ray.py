@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import ray_nodes
 from tests.conftest import ROOT
-from tests.support import ray_cluster, s3_server
+from tests.support import s3_server
 from tests.support.serving import faces
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,7 @@ def test_a_cluster_gives_the_same_rows_of_a_folder_a_bucket_and_a_table(
         s3_server.use(patch, s3.address, tmp_path / "no-keys-here")
         s3.put({f"portraits/{path.name}": path.read_bytes() for path in paths[:70]})
         here = predict(*given, "--output", "here.parquet")
-        with ray_cluster.running(2) as nodes:
+        with ray_nodes.running(2) as nodes:
             there = predict(
                 *given, "--output", "there.parquet", "--executor", "ray", **nodes.environment
             )

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deepfake.serving import description
@@ -26,7 +28,10 @@ def here(tmp_path_factory, exported):
     paths = faces(folder / "portraits", 2)
     shutil.copy(paths[0], folder / "face.jpg")
     shutil.copytree(folder / "portraits", folder / "more")
-    zipped(folder / "faces.zip", {path.name: path.read_bytes() for path in paths})
+    files = {path.name: path.read_bytes() for path in paths}
+    zipped(folder / "faces.zip", files)
+    table = pa.table({"name": list(files), "image": list(files.values())})
+    pq.write_table(table, folder / "faces.parquet")
     program = folder / "bin/deepfake"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m deepfake.serving.cli "$@"\n')

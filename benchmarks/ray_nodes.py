@@ -1,8 +1,9 @@
-"""A Ray cluster on this machine: nodes of one processor each, which can be killed."""
+"""A Ray cluster of several nodes on this machine, for benchmarks and tests."""
 
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,21 +13,24 @@ from tempfile import mkdtemp
 
 import psutil
 
-from tests.support.ports import free_port
-
 _RAY = Path(sys.executable).with_name("ray")
 _TOKEN = secrets.token_hex(32)  # one for all clusters: a process reads it once
 
 
 class RayCluster:
-    """Nodes of one processor each; the first is the head.
+    """Nodes on this machine; the first is the head.
+
+    Args:
+        nodes: how many.
+        cpus: processors that each offers; Ray does not hold it to them.
 
     Attributes:
         environment: with which programs find the cluster and may use it.
     """
 
-    def __init__(self, nodes: int) -> None:
-        port = free_port()
+    def __init__(self, nodes: int, cpus: int = 1) -> None:
+        port = _free_port()
+        self._cpus = cpus
         # Not pytest's folder: the paths of sockets in it would be too long.
         self._folder = Path(mkdtemp(prefix="ray-"))
         self.environment = {
@@ -43,13 +47,14 @@ class RayCluster:
     def _start(self, *arguments: str) -> None:
         with open(self._folder / "started.log", "a+") as log:
             ended = subprocess.run(
-                [str(_RAY), "start", "--num-cpus=1", "--object-store-memory=200000000",
+                [str(_RAY), "start", f"--num-cpus={self._cpus}", "--object-store-memory=200000000",
                  "--node-ip-address=127.0.0.1", *arguments],
                 env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log,
             )  # fmt: skip
             log.seek(0)
-            assert ended.returncode == 0, log.read()
+            if ended.returncode:
+                raise RuntimeError(log.read())
 
     def kill_node(self) -> None:
         """Kill the node that was started last, with all that it computes."""
@@ -73,14 +78,20 @@ class RayCluster:
         return found
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
 def _kill(process: psutil.Process) -> None:
     with suppress(psutil.NoSuchProcess):
         process.kill()
 
 
 @contextmanager
-def running(nodes: int = 2) -> Iterator[RayCluster]:
-    cluster = RayCluster(nodes)
+def running(nodes: int = 2, cpus: int = 1) -> Iterator[RayCluster]:
+    """Run a cluster in the block."""
+    cluster = RayCluster(nodes, cpus)
     try:
         yield cluster
     finally:

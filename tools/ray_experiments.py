@@ -1,0 +1,89 @@
+"""Experiments of a sweep on the nodes of a Ray cluster: each in a clone that is deleted afterwards.
+
+A clone shares DVC's cache with the project, which all nodes see under the same path, and hands its
+experiment to the project's repository. Rows in MLflow are written by `make sync` of the project, so
+that an experiment whose node is lost, and that is run again elsewhere, has no row of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from deepfake import params
+from deepfake.common.cluster import connected
+from deepfake.common.errors import PipelineError
+from tools.shell import git
+from tools.sweep_file import Overrides
+
+_SHOWN_LINES = 5  # the last of what a failed command printed
+
+
+def run(named: dict[str, Overrides]) -> None:
+    """Run experiments on the last commit, as many at a time as fit the cluster.
+
+    Args:
+        named: the overrides of each experiment, by name.
+
+    Raises:
+        PipelineError: files that git tracks differ from the last commit, which the nodes run; or
+            there is no cluster.
+    """
+    if changed := git("status", "--porcelain", "--untracked-files=no").strip():
+        raise PipelineError(
+            f"a cluster runs the last commit, and files differ from it:\n{changed}\n"
+            "Commit them, or `git stash` them"
+        )
+    settings = params.load().execution.ray
+    with connected(settings.cpus_per_task, settings.gpus_per_task, settings.tasks) as cluster:
+        print(f"on a Ray cluster, {cluster.size()}", flush=True)
+        experiment = partial(_run, git("rev-parse", "HEAD").strip())
+        ended = cluster.ordered(experiment, named.items(), lambda item: f"the experiment {item[0]}")
+        for name, error in zip(named, ended, strict=True):
+            print(f"{name}: {f'failed: {error}' if error else 'success'}", flush=True)
+        print(cluster.summary(), flush=True)
+
+
+def _run(revision: str, item: tuple[str, Overrides]) -> str:
+    """Run an experiment on a node, in the project's folder; return why it failed, or nothing."""
+    name, overrides = item
+    project = Path.cwd()
+    changes = [f"-S{key}={json.dumps(value)}" for key, value in overrides.items()]
+    with tempfile.TemporaryDirectory(prefix="experiment-") as folder:
+        try:
+            _call(folder, "git", "clone", "--quiet", "--no-checkout", str(project), ".")
+            _call(folder, "git", "checkout", "--quiet", "--detach", revision)
+            _call(folder, "dvc", "config", "--local", "cache.dir", str(project / ".dvc" / "cache"))
+            _call(folder, "dvc", "checkout", "--quiet", "--allow-missing")
+            _call(folder, "dvc", "exp", "run", "--name", name, *changes)
+            _call(folder, "dvc", "exp", "push", "--no-cache", str(project), name)
+        except PipelineError as error:
+            return str(error)
+    return ""
+
+
+def _call(folder: str, *command: str) -> None:
+    """Run a command in the clone.
+
+    Raises:
+        PipelineError: it failed; with the end of what it printed.
+    """
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    # The store of the clone is deleted with it: the project writes the rows.
+    without = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**without, "PATH": programs},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        end = "\n".join(done.stdout.strip().splitlines()[-_SHOWN_LINES:])
+        raise PipelineError(f"{' '.join(command[:3])}: {end}")
