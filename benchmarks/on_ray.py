@@ -57,7 +57,7 @@ def pairs(images: int, count: int) -> list[dict[str, float]]:
     for number in range(count):
         one = {"local": seconds(clone)}
         expected = embeddings(clone)
-        with ray_nodes.running(NODES, cores() // NODES) as nodes:
+        with ray_nodes.running(NODES, max(1, cores() // NODES)) as nodes:
             one["ray"] = seconds(clone, nodes)
         if embeddings(clone) != expected:
             raise PipelineError("the cluster computed other bytes than this machine")
@@ -69,7 +69,7 @@ def pairs(images: int, count: int) -> list[dict[str, float]]:
 def memory(images: int) -> int:
     """Bytes of memory of the stage that hands out the work, at most."""
     clone = prepared(images, NARROW)
-    with ray_nodes.running(NODES, cores() // NODES) as nodes:
+    with ray_nodes.running(NODES, max(1, cores() // NODES)) as nodes:
         return usage(clone, nodes).private
 
 

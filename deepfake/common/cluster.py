@@ -145,8 +145,8 @@ class Cluster:
         except self._ray.exceptions.RayError as error:
             raise PipelineError(
                 f"{named(item)}: what computed it on the Ray cluster was lost {_ATTEMPTS} times "
-                f"({_first_line(error)}). With the executor local, what was computed so far is "
-                "kept, and the image that cannot be computed is the one at which it stops"
+                f"({_first_line(error)}). The executor local goes on from what came before; it "
+                "names an image that cannot be read, and stops where one ends the process"
             ) from None
         self.used.add(node)
         return result

@@ -46,6 +46,10 @@ def test_the_same_bytes_from_two_nodes_also_if_one_is_killed(computed, tmp_path)
     assert process.returncode == 0, printed
     assert "1 node of them left, and the others did its part" in printed
     assert embeddings(clone) == expected
+    client = mlflow.MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    names = [found.experiment_id for found in client.search_experiments()]
+    runs = client.search_runs(names, "tags.ray_nodes = '2'")
+    assert sorted(run.data.tags["ray_nodes_lost"] for run in runs) == ["0", "1"]
 
 
 SWEEP = """\
