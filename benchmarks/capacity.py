@@ -19,7 +19,10 @@ from deepfake.data import embeddings, shards
 CPU_NODES, GPUS = (1, 10, 100), (1, 8)
 # Stages that run on one machine, however many nodes there are.
 SINGLE = ("ingest", "metadata", "baseline", "wide train", "evaluate", "compare")
-NODE_MEMORY = 64e9  # bytes, assumed
+# Assumed: what a node has, and what is comfortable.
+NODE_MEMORY, DISK, TABLE = 64e9, 8e12, 1e9  # bytes
+GROUPS, FILES = 1_000_000, 100_000
+PREDICTION = 60  # bytes of a row of predictions: image_id, label, score, source
 
 
 @dataclass(frozen=True)
@@ -129,30 +132,44 @@ def _row(what: str, embed: float, single: float, bottleneck: str, cost: float) -
 
 
 def storage(images: int, measured: Measured, views: int, prices: Prices) -> list[str]:
-    """Disk, and what of it grows beyond what is comfortable first."""
+    """Disk, and memory of the stage that takes the most."""
     shard_bytes = images * measured.shard_bytes
     embedded = embedding_bytes(images, measured.width, views)
     total = 2 * shard_bytes + embedded
-    groups = max(images / shards.GROUP_ROWS, shard_bytes / shards.GROUP_BYTES)
-    files = shard_bytes / (params.load().data.shard_megabytes * 1e6)
-    test = images * PARTS["test"] / sum(PARTS.values())
     memory = {name: line.at(images)[1] for name, line in measured.stages.items()}
     highest = max(memory, key=lambda name: memory[name])
     return [
         f"Disk: {_bytes(shard_bytes)} of images as they come and as much as shards, "
         f"{_bytes(embedded)} of embeddings ({views} views of {measured.width:,} features): "
-        f"{_bytes(total)}, ${total / 1e9 * prices.gigabyte_month:,.0f} a month.",
-        "What grows, and which limit comes first:",
-        f"1. The embeddings of `train` are one file: {_bytes(embedded)} with those of the other "
-        "splits. It must fit one disk, and DVC reads it once more for its checksum.",
-        f"2. Memory: `{highest}` takes {_bytes(memory[highest])}, which "
-        f"{'no longer fits' if memory[highest] > NODE_MEMORY else 'fits'} a node of "
-        f"{_bytes(NODE_MEMORY)}.",
-        f"3. MLflow's artifact store: each row of an experiment has a table of {test:,.0f} "
-        "predictions.",
-        f"4. Parquet: {groups:,.0f} row groups, whose list is in memory.",
-        f"5. DVC's index: {files:,.0f} shards, which is few; DVC never sees single images.",
+        f"{_bytes(total)}, ${total / 1e9 * prices.gigabyte_month:,.0f} a month. Where DVC's cache "
+        "cannot be linked to, twice as much.",
+        f"Memory: {_bytes(memory[highest])} at most, in `{highest}`.",
     ]
+
+
+def limits(images: int, measured: Measured, views: int) -> list[str]:
+    """What becomes too large, and with how many images; the first to be reached comes first."""
+    test = PARTS["test"] / sum(PARTS.values())
+    groups = max(1 / shards.GROUP_ROWS, measured.shard_bytes / shards.GROUP_BYTES)
+    files = measured.shard_bytes / (params.load().data.shard_megabytes * 1e6)
+    reached = {
+        f"the embeddings, one file a split, are more than a disk of {_bytes(DISK)}":
+            DISK / embedding_bytes(1, measured.width, views),
+        f"a table of predictions in MLflow's artifact store is more than {_bytes(TABLE)}":
+            TABLE / (test * PREDICTION),
+        f"the Parquet row groups, whose list is in memory, are more than {GROUPS:,}":
+            GROUPS / groups,
+        f"the shards, which DVC's index lists, are more than {FILES:,}": FILES / files,
+    }  # fmt: skip
+    for name, line in measured.stages.items():
+        if line.each_byte:
+            what = f"`{name}` takes more memory than a node of {_bytes(NODE_MEMORY)}"
+            reached[what] = line.size + (NODE_MEMORY - line.memory) / line.each_byte
+    lines = ["What becomes too large, by the number of images:"]
+    for what in sorted(reached, key=lambda what: reached[what]):
+        now = " **(reached)**" if reached[what] <= images else ""
+        lines.append(f"- from {_images(reached[what])} images on, {what}{now}")
+    return lines
 
 
 def constants(measured: Measured, prices: Prices) -> list[str]:
@@ -186,7 +203,7 @@ def check(measured: Measured) -> str:
     took = on_ray.median(measured.ray, "ray")
     return (
         f"Two nodes that share {cores} cores embedded {images:,} images in {took:,.0f} s; this "
-        f"plan says {planned:,.0f} s for them."
+        f"plan, with the time an image of `make scale`, says {planned:,.0f} s."
     )
 
 
@@ -194,6 +211,10 @@ def _hours(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:,.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:,.1f} d"
+
+
+def _images(count: float) -> str:
+    return f"{count / 1e9:,.1f} billion" if count >= 1e9 else f"{count / 1e6:,.0f} million"
 
 
 def _bytes(count: float) -> str:
@@ -218,6 +239,7 @@ def main() -> None:
         clusters(chosen.images, measured, prices, chosen.cores),
         ["No GPU was measured: the lines with GPUs take it that the network costs nothing there."],
         storage(chosen.images, measured, views, prices),
+        limits(chosen.images, measured, views),
         constants(measured, prices),
         [check(measured)],
     ]

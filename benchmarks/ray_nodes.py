@@ -21,25 +21,26 @@ class RayCluster:
     """Nodes on this machine; the first is the head.
 
     Args:
-        nodes: how many.
-        cpus: processors that each offers; Ray does not hold it to them.
+        cpus: processors that each node offers; Ray does not hold it to them.
 
     Attributes:
         environment: with which programs find the cluster and may use it.
     """
 
-    def __init__(self, nodes: int, cpus: int = 1) -> None:
-        port = _free_port()
-        self._cpus = cpus
+    def __init__(self, cpus: int) -> None:
+        self._cpus, self._port = cpus, _free_port()
         # Not pytest's folder: the paths of sockets in it would be too long.
         self._folder = Path(mkdtemp(prefix="ray-"))
         self.environment = {
-            "RAY_ADDRESS": f"127.0.0.1:{port}",
+            "RAY_ADDRESS": f"127.0.0.1:{self._port}",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": _TOKEN,
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self._start("--head", "--port", str(port), "--include-dashboard=false",
+
+    def start(self, nodes: int) -> None:
+        """Start so many nodes."""
+        self._start("--head", "--port", str(self._port), "--include-dashboard=false",
                     "--temp-dir", str(self._folder))  # fmt: skip
         for _ in range(nodes - 1):
             self._start("--address", self.environment["RAY_ADDRESS"])
@@ -91,8 +92,9 @@ def _kill(process: psutil.Process) -> None:
 @contextmanager
 def running(nodes: int = 2, cpus: int = 1) -> Iterator[RayCluster]:
     """Run a cluster in the block."""
-    cluster = RayCluster(nodes, cpus)
+    cluster = RayCluster(cpus)
     try:
+        cluster.start(nodes)
         yield cluster
     finally:
         cluster.stop()

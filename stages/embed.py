@@ -80,8 +80,7 @@ def _here(settings: params.Params) -> tuple[Hardware, embed.Compute]:
 def _on_cluster(settings: params.Params, cluster: Cluster) -> tuple[Hardware, embed.Compute]:
     print(f"embed: on a Ray cluster, {cluster.size()}", flush=True)
     work, batch_size = ray_engine.Work.of(settings), settings.execution.ray.batch_size
-    computed = ray_engine.on_cluster(cluster, work, paths.IMAGES, batch_size)
-    return ray_engine.hardware(cluster, work), computed
+    return ray_engine.on_cluster(cluster, work, paths.IMAGES, batch_size)
 
 
 def _description(settings: params.Params, hardware: Hardware) -> dict[str, Any]:

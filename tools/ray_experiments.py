@@ -16,7 +16,7 @@ from pathlib import Path
 from deepfake import params
 from deepfake.common.cluster import connected
 from deepfake.common.errors import PipelineError
-from tools.shell import git
+from tools.shell import dvc, git
 from tools.sweep_file import Overrides
 
 _SHOWN_LINES = 5  # the last of what a failed command printed
@@ -40,23 +40,37 @@ def run(named: dict[str, Overrides]) -> None:
     settings = params.load().execution.ray
     with connected(settings.cpus_per_task, settings.gpus_per_task, settings.tasks) as cluster:
         print(f"on a Ray cluster, {cluster.size()}", flush=True)
-        experiment = partial(_run, git("rev-parse", "HEAD").strip())
-        ended = cluster.ordered(experiment, named.items(), lambda item: f"the experiment {item[0]}")
+        cache = str(Path(dvc("cache", "dir").strip()).absolute())
+        # The nodes are the cluster: an experiment on one of them computes there, on its share.
+        there = ["-Sexecution.executor=local", f"-Sexecution.threads={settings.cpus_per_task}"]
+        experiment = partial(_run, git("rev-parse", "HEAD").strip(), cache, there)
+        ended = cluster.ordered(experiment, named.items(), _named, instead=str)
         for name, error in zip(named, ended, strict=True):
             print(f"{name}: {f'failed: {error}' if error else 'success'}", flush=True)
         print(cluster.summary(), flush=True)
 
 
-def _run(revision: str, item: tuple[str, Overrides]) -> str:
-    """Run an experiment on a node, in the project's folder; return why it failed, or nothing."""
+def _named(item: tuple[str, Overrides]) -> str:
+    return f"the experiment {item[0]}"
+
+
+def _run(revision: str, cache: str, there: list[str], item: tuple[str, Overrides]) -> str:
+    """Run an experiment on a node, in the project's folder; return why it failed, or nothing.
+
+    Args:
+        revision: the commit.
+        cache: the folder of the project's DVC cache.
+        there: changes of parameters for the node.
+        item: the name of the experiment and its overrides.
+    """
     name, overrides = item
     project = Path.cwd()
-    changes = [f"-S{key}={json.dumps(value)}" for key, value in overrides.items()]
+    changes = [*there, *(f"-S{key}={json.dumps(value)}" for key, value in overrides.items())]
     with tempfile.TemporaryDirectory(prefix="experiment-") as folder:
         try:
             _call(folder, "git", "clone", "--quiet", "--no-checkout", str(project), ".")
             _call(folder, "git", "checkout", "--quiet", "--detach", revision)
-            _call(folder, "dvc", "config", "--local", "cache.dir", str(project / ".dvc" / "cache"))
+            _call(folder, "dvc", "config", "--local", "cache.dir", cache)
             _call(folder, "dvc", "checkout", "--quiet", "--allow-missing")
             _call(folder, "dvc", "exp", "run", "--name", name, *changes)
             _call(folder, "dvc", "exp", "push", "--no-cache", str(project), name)

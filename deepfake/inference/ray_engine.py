@@ -1,15 +1,16 @@
 """Compute embeddings on a Ray cluster: the bytes that this machine would compute, from others."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from deepfake.common.cluster import Cluster
+from deepfake.common.cluster import Cluster, Lost
 from deepfake.common.environment import Hardware
+from deepfake.common.errors import PipelineError
 from deepfake.data import shards
 from deepfake.inference import embed
 from deepfake.inference.extraction import make_extractor
@@ -42,12 +43,14 @@ class Work:
         embed: `EmbedParams` as JSON.
         seed: of what is drawn, and for TensorFlow's generators.
         threads: processors that compute an image each.
+        engine: with the precision, in which every node must compute; None: in its own.
     """
 
     network: str
     embed: str
     seed: int
     threads: int
+    engine: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, params: Params) -> Self:
@@ -55,13 +58,11 @@ class Work:
         return cls(network, chosen, params.seed, params.execution.ray.cpus_per_task)
 
 
-def hardware(cluster: Cluster, work: Work) -> Hardware:
-    """What the nodes compute with, as one of them says."""
-    return next(cluster.ordered(_hardware, [work], lambda _: "the backbone"))
-
-
-def on_cluster(cluster: Cluster, work: Work, images: Path | str, batch_size: int) -> embed.Compute:
-    """What computes features on a cluster, as `embed.here` makes it for this machine.
+def on_cluster(
+    cluster: Cluster, work: Work, images: Path | str, batch_size: int
+) -> tuple[Hardware, embed.Compute]:
+    """What a cluster's nodes compute with, and what computes features there, as `embed.here` makes
+    it for this machine.
 
     Args:
         cluster: its nodes read the shards themselves, under the same path as here.
@@ -69,13 +70,22 @@ def on_cluster(cluster: Cluster, work: Work, images: Path | str, batch_size: int
         images: the folder of shards.
         batch_size: images that a node is sent together, at most.
     """
+    first = next(cluster.ordered(_hardware, [work], lambda _: "the backbone"))
+    alike = replace(work, engine=(first.engine, first.precision))
 
     def computed(split: str, draws: DrawParams, start: int) -> Iterator[np.ndarray]:
         pieces = _pieces(shards.row_groups(images, split), start, batch_size)
-        for features in cluster.ordered(partial(_features, work, split, draws), pieces, str):
-            yield from features
+        try:
+            for features in cluster.ordered(partial(_features, alike, split, draws), pieces, str):
+                yield from features
+        except Lost as error:
+            raise PipelineError(
+                f"{error}. What came before is kept: the executor local goes on from there, names "
+                "an image that cannot be read, and stops at the same place if an image is the "
+                "reason"
+            ) from None
 
-    return computed
+    return first, computed
 
 
 def _pieces(groups: list[shards.RowGroup], start: int, size: int) -> Iterator[Piece]:
@@ -98,7 +108,18 @@ def _hardware(work: Work) -> Hardware:
 
 @lru_cache(maxsize=1)
 def _loaded(work: Work) -> tuple[Hardware, embed.Extract]:
-    """Load the network once in each process."""
+    """Load the network once in each process.
+
+    Raises:
+        PipelineError: this node would compute with another engine or in another precision.
+    """
     network = BackboneParams.model_validate_json(work.network)
     chosen = EmbedParams.model_validate_json(work.embed)
-    return make_extractor(network, chosen, seed=work.seed, threads=work.threads)
+    hardware, extract = make_extractor(network, chosen, seed=work.seed, threads=work.threads)
+    found = (hardware.engine, hardware.precision)
+    if work.engine not in (None, found):
+        raise PipelineError(
+            f"the nodes of the Ray cluster are unlike: one computes with {' in '.join(found)}, "
+            f"another with {' in '.join(work.engine)}; name embed.engine and backbone.precision"
+        )
+    return hardware, extract

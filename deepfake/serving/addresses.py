@@ -1,5 +1,6 @@
 """Image files at an address, such as `s3://bucket/faces`, listed and read in a stream."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,8 @@ from deepfake.serving.places import Refused
 if TYPE_CHECKING:
     from deepfake.sources.remote import Remote
 
+_PLAIN = re.compile(r"[^\s@?#]+")
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
@@ -19,33 +22,44 @@ class RemoteFile:
     Attributes:
         address: of the folder that was named, or of the file itself.
         name: of the file in that folder; empty for the file itself.
-        most: bytes that are read.
+        size: bytes.
     """
 
     address: str
     name: str
-    most: int
+    size: int
 
     def content(self) -> bytes:
         from deepfake.sources.base import Unreadable
 
+        if not self.size:
+            return b""  # a server refuses to send nothing
         try:
-            return remote(self.address).read(self.name, self.most)
+            return remote(self.address).read(self.name, self.size)
         except Unreadable as error:
             raise Refused(str(error)) from None
 
 
-def listed(address: str) -> Iterator[str]:
-    """Yield the names of the files in the folder at an address; a single empty one for a file.
+def listed(address: str) -> Iterator[tuple[str, int]]:
+    """Yield the name and size of each file in the folder at an address; one without a name if a
+    file is there.
 
     Raises:
         PipelineError: nothing is there, access is denied, or the server does not answer.
     """
     found = remote(address)
-    if found.is_zip:  # a single file; which kind, its name says
-        yield ""
+    if found.is_zip:  # a file, whatever its name says
+        yield "", found.size
     else:
-        yield from (name for name, _ in found.listed())
+        for name, member in found.listed():
+            if not isinstance(member, str):  # it would be the reason why it is refused
+                yield name, member.size
+
+
+def is_plain(address: str) -> bool:
+    """Whether an address that was found may be opened by itself: nothing in it looks like a
+    password or a query."""
+    return _PLAIN.fullmatch(address) is not None
 
 
 @lru_cache(maxsize=1)
@@ -62,4 +76,10 @@ def remote(address: str) -> "Remote":
             f"images at an address need {error.name}: pip install '.[pipeline]' in the project's "
             "folder"
         ) from None
-    return Remote(address)
+    try:
+        return Remote(address)
+    except PipelineError:
+        raise
+    except Exception as error:  # some protocols connect at once, each with errors of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PipelineError(f"{address}: cannot be opened ({reason})") from None

@@ -103,7 +103,12 @@ def predict(
         typer.Option(metavar="FILE", help="Write a report with thumbnails: .html or .pdf."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Processors to use; by default all.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Processors to use; by default all. With ray, those of each task; by default one.",
+        ),
     ] = None,
     executor: Annotated[
         Executor,

@@ -75,14 +75,19 @@ class Inputs:
     others: int = 0
     example: str = ""
 
+    def pass_over(self, name: str) -> None:
+        """Count a file that is not read."""
+        self.others += 1
+        self.example = self.example or name
+
     def passed_over(self) -> str:
         """A sentence about the files that were passed over; empty if there are none."""
         if not self.others:
             return ""
         what = "file was" if self.others == 1 else "files were"
         return (
-            f"{self.others:,} other {what} passed over, such as {shown(self.example)}, whose "
-            "name is not that of an image"
+            f"{self.others:,} other {what} passed over, such as {shown(self.example)}: neither "
+            "named as an image nor a table of images"
         )
 
 
@@ -144,22 +149,34 @@ def _at(path: str, found: Inputs) -> Iterator[File]:
 
 def _remote(address: str, found: Inputs) -> Iterator[File]:
     """The files at an address, folder by folder."""
-    for name in addresses.listed(address):
+    for name, size in addresses.listed(address):
         full = f"{address}/{name}" if name else address
         if full.lower().endswith(tables.SUFFIX):
-            yield from _table(full)
+            if addresses.is_plain(full):
+                yield from _table(full, found if name else None)
+            else:
+                yield File(full, refused="a space, @, ? or # in the address of a table")
         elif not name or _has_image_name(full, found):
-            yield File(full, place=addresses.RemoteFile(address, name, MOST_BYTES + 1))
+            too_large = TOO_LARGE if size > MOST_BYTES else None
+            yield File(full, place=addresses.RemoteFile(address, name, size), refused=too_large)
 
 
-def _table(path: str) -> Iterator[File]:
-    """The rows of a Parquet table; a table that cannot be read is one file, refused."""
+def _table(path: str, found: Inputs | None = None) -> Iterator[File]:
+    """The rows of a Parquet table; a table that cannot be read is one file, refused.
+
+    Args:
+        path: of the table.
+        found: where a table of other things is counted, which nobody named; None: it is an error.
+    """
     try:
         for name, row in tables.rows(path):
             yield File(f"{path}/{name}", place=row)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        yield File(path, path, refused=f"not a Parquet table that can be read: {shown(reason)}")
+    except Refused as error:
+        yield File(path, refused=str(error))
+    except tables.NoImages:
+        if found is None:
+            raise
+        found.pass_over(path)
 
 
 def _below(folder: str, found: Inputs) -> Iterator[File]:
@@ -178,7 +195,7 @@ def _below(folder: str, found: Inputs) -> Iterator[File]:
             if _is_junk(name):
                 continue
             if name.lower().endswith(tables.SUFFIX) and not leaves:
-                yield from _table(path)
+                yield from _table(path, found)
             elif _has_image_name(path, found):
                 yield File(path, path, refused=OUTSIDE if leaves else None)
     for error in unlisted:
@@ -206,8 +223,7 @@ def _zipped(path: str, found: Inputs) -> Iterator[File]:
 def _has_image_name(path: str, found: Inputs) -> bool:
     if path.lower().endswith(SUFFIXES):
         return True
-    found.others += 1
-    found.example = found.example or path
+    found.pass_over(path)
     return False
 
 

@@ -4,15 +4,17 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from deepfake.common.cluster import Cluster
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing
+from deepfake.common.text import shown
 from deepfake.serving.detector import Detector, NamedImage, Prediction
 from deepfake.serving.inputs import File
 from deepfake.serving.places import Refused
+from deepfake.serving.tables import TableRow
 
 _TOGETHER = 64  # files that a node of a cluster is sent
 _LONGEST_PART = 200  # bytes of a name in a folder, so that what is added to it still fits
@@ -60,11 +62,25 @@ def predictions_on(
     """
     if any(file.is_standard_input for file in files):
         raise PipelineError("other machines cannot read standard input: use the executor local")
-    waiting = iter(files)
-    pieces = list(iter(lambda: list(islice(waiting, _TOGETHER)), []))
+    pieces = _pieces(files)
     score = partial(_scored, folder.absolute(), threads)
     for piece, found in zip(pieces, cluster.ordered(score, pieces, _range), strict=True):
         yield from zip(piece, found, strict=True)
+
+
+def _pieces(files: list[File]) -> list[list[File]]:
+    """The files that a node is sent together: those of a row group, which it reads in one piece;
+    of others `_TOGETHER`."""
+    pieces = []
+    for row_group, together in groupby(files, _row_group):
+        size = None if row_group else _TOGETHER
+        pieces += list(iter(lambda: list(islice(together, size)), []))  # noqa: B023
+    return pieces
+
+
+def _row_group(file: File) -> tuple[str, int] | None:
+    row = file.place
+    return (row.path, row.group) if isinstance(row, TableRow) else None
 
 
 def _scored(folder: Path, threads: int, files: list[File]) -> list[Prediction]:
@@ -79,7 +95,7 @@ def _detector(folder: Path, threads: int) -> Detector:
 
 
 def _range(files: list[File]) -> str:
-    return f"the files from {files[0].name} to {files[-1].name}"
+    return f"the files from {shown(files[0].name)} to {shown(files[-1].name)}"
 
 
 class Overlays:

@@ -14,7 +14,13 @@ SUFFIX = ".parquet"
 # struct), of Spark's `binaryFile`, and of tables that people write themselves.
 _IMAGES = ("image.bytes", "image", "content", "bytes")
 _NAMES = ("name", "path", "image.path", "image_id")
-_MOST_GROUP_BYTES = 2 * 10**9  # of a row group, which is read in one piece
+# Of a row group, which is read in one piece; two are kept.
+MOST_GROUP_BYTES = 500_000_000
+_UNREADABLE = (OSError, ValueError, IndexError)  # of pyarrow, for what is no table, or damaged
+
+
+class NoImages(PipelineError):
+    """A table that holds no images, or none that can be read here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,10 @@ class TableRow:
     row: int
 
     def content(self) -> bytes:
-        value = _column(self.path, self.column, self.group)[self.row].as_py()
+        try:
+            value = _column(self.path, self.column, self.group)[self.row].as_py()
+        except _UNREADABLE as error:
+            raise Refused(f"damaged in the table: {_reason(error)}") from None
         if value is None:
             raise Refused("the row has no image")
         return bytes(value)
@@ -47,48 +56,57 @@ def rows(path: str) -> Iterator[tuple[str, TableRow]]:
     the number of the row.
 
     Raises:
-        PipelineError: no column holds the bytes of images, or a row group is too large.
-        ValueError, OSError: it is no Parquet table.
+        NoImages: no column holds the bytes of images, or pyarrow is missing.
+        Refused: it is no Parquet table, or a row group is too large.
     """
-    table = _opened(path)
-    types = _columns(table)
-    column = next((name for name in _IMAGES if "binary" in types.get(name, "")), None)
-    if column is None:
-        raise PipelineError(
-            f"{path}: no column holds the bytes of images, as a binary one of {', '.join(_IMAGES)} "
-            f"does; it has {shown(', '.join(types)[:200])}"
-        )
-    names = _names(table, types)
-    number = 0
-    for group in range(table.num_row_groups):
-        described = table.metadata.row_group(group)
-        if described.total_byte_size > _MOST_GROUP_BYTES:
-            raise PipelineError(
-                f"{path}: its row group {group} has {described.total_byte_size / 1e9:.1f} GB, and "
-                f"is read in one piece; write it with row groups of at most "
-                f"{_MOST_GROUP_BYTES / 1e9:.0f} GB"
+    try:
+        table = _opened(path)
+        types = _types(table)
+        column = next((name for name in _IMAGES if types.get(name) == "bytes"), None)
+        if column is None:
+            raise NoImages(
+                f"{shown(path)}: no column holds the bytes of images, as a binary one of "
+                f"{', '.join(_IMAGES)} does; it has {shown(', '.join(types)[:200])}"
             )
-        for row in range(described.num_rows):
-            yield names[number] if names else f"row {number}", TableRow(path, column, group, row)
-            number += 1
+        names = _names(table, [name for name in _NAMES if types.get(name) == "name"])
+    except _UNREADABLE as error:
+        raise Refused(f"not a Parquet table that can be read: {_reason(error)}") from None
+    groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
+    largest = max((group.total_byte_size for group in groups), default=0)
+    if largest > MOST_GROUP_BYTES:
+        raise Refused(
+            f"a row group of {largest / 1e6:,.0f} MB is read in one piece, and at most "
+            f"{MOST_GROUP_BYTES / 1e6:,.0f} MB are; write the table with smaller ones"
+        )
+    places = ((number, row) for number, group in enumerate(groups) for row in range(group.num_rows))
+    for count, (group, row) in enumerate(places):
+        yield names[count] if names else f"row {count}", TableRow(path, column, group, row)
 
 
-def _columns(table: Any) -> dict[str, str]:
-    """The type of each column; those of a struct as `image.bytes`."""
+def _types(table: Any) -> dict[str, str]:
+    """What each column may be used as, `bytes`, `name` or neither; those of a struct by names such
+    as `image.bytes`."""
+    import pyarrow as pa
+
     found: dict[str, str] = {}
     for field in table.schema_arrow:
-        parts = field.flatten() if str(field.type).startswith("struct") else [field]
-        found |= {part.name: str(part.type) for part in parts}
+        for part in field.flatten() if pa.types.is_struct(field.type) else [field]:
+            kind = part.type
+            if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                found[part.name] = "bytes"
+            elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+                found[part.name] = "name"
+            else:
+                found[part.name] = "name" if pa.types.is_integer(kind) else "neither"
     return found
 
 
 def _names(table: Any, columns: Collection[str]) -> list[str]:
     """A different name for each row; empty if no column has that."""
-    for name in _NAMES:
-        if name in columns:
-            values = _flat(table.read([name])).to_pylist()
-            if None not in values and len(set(values)) == len(values):
-                return [str(value) for value in values]
+    for name in columns:
+        values = _flat(table.read([name])).to_pylist()
+        if None not in values and len(set(values)) == len(values):
+            return [str(value) for value in values]
     return []
 
 
@@ -99,9 +117,10 @@ def _flat(table: Any) -> Any:
     return flat.column(0)
 
 
-@lru_cache(maxsize=1)
+# Rows are read in order; a report comes back to an image after the next ones have been read.
+@lru_cache(maxsize=2)
 def _column(path: str, column: str, group: int) -> Any:
-    """The images of a row group; those read last stay in memory, for rows are read in order."""
+    """The images of a row group."""
     return _flat(_opened(path).read_row_group(group, columns=[column]))
 
 
@@ -110,11 +129,16 @@ def _opened(path: str) -> Any:
     try:
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
-        raise PipelineError(
-            f"a Parquet table needs {error.name}: pip install '.[pipeline]' in the project's folder"
+        raise NoImages(
+            f"{shown(path)} is a Parquet table, which needs {error.name}: pip install "
+            "'.[pipeline]' in the project's folder"
         ) from None
     if "://" not in path:
         return pq.ParquetFile(path)
     from deepfake.serving.addresses import remote
 
     return pq.ParquetFile(remote(path).opened())
+
+
+def _reason(error: Exception) -> str:
+    return shown(" ".join(str(error).split())[:200])

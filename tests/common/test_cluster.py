@@ -1,6 +1,7 @@
 """A function on a Ray cluster of two nodes: order, errors, and what is lost."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,12 @@ def ended(item: int) -> int:
     return item
 
 
+def unloaded(item: int) -> int:
+    import a_package_that_is_not_there  # noqa: F401
+
+    return item
+
+
 def number(item: int) -> str:
     return f"number {item}"
 
@@ -68,15 +75,52 @@ def test_an_item_that_ends_its_process_twice_is_named(nodes):
     with cluster.connected() as connected:
         found = connected.ordered(ended, range(10), number)
         assert [next(found) for _ in range(3)] == [0, 1, 2]
-        with pytest.raises(
-            PipelineError, match=r"^number 3: .* lost 2 times .*executor local goes on"
-        ):
+        with pytest.raises(PipelineError, match=r"^number 3: .* lost 2 times"):
             next(found)
+
+
+def test_an_item_that_is_lost_may_become_something_else(nodes):
+    with cluster.connected() as connected:
+        found = list(connected.ordered(ended, range(2, 6), number, instead=str))
+    assert [found[0], *found[2:]] == [2, 4, 5]
+    assert found[1].startswith("number 3: what computed it on the Ray cluster was lost 2 times (")
+
+
+def test_what_the_cluster_has_at_a_time_is_bounded(nodes):
+    taken = []
+
+    def items():
+        for item in range(9):
+            taken.append(item)
+            yield item
+
+    for most, ahead in ((1, 1), (3, 3), (None, 4), (100, 4)):
+        with cluster.connected(most=most) as connected:
+            found = connected.ordered(abs, items(), number)
+            taken.clear()
+            next(found)
+            assert len(taken) == ahead + 1
+            found.close()
+
+
+def test_a_node_that_cannot_run_the_project_is_one_sentence(nodes, monkeypatch):
+    with cluster.connected() as connected:
+        with pytest.raises(PipelineError, match=r"cannot run the project .*a_package_that_is_not"):
+            list(connected.ordered(unloaded, [1], number))
+        monkeypatch.setattr(os, "getcwd", lambda: "/no/such/folder")
+        with pytest.raises(PipelineError, match=r"^the node \S+ has no folder /no/such/folder: "):
+            list(connected.ordered(abs, [1], number))
+
+
+def test_the_process_ends_on_sigterm_as_before(nodes):
+    before = signal.getsignal(signal.SIGTERM)
+    with cluster.connected():
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_item_that_fits_no_node_is_refused(nodes):
     with (
-        pytest.raises(PipelineError, match=r"no node .* 2 processors .* have 1 CPUs"),
+        pytest.raises(PipelineError, match=r"no node .* 2 processors .* have 1 processors"),
         cluster.connected(cpus=2),
     ):
         pass
@@ -108,7 +152,7 @@ def test_a_node_that_is_killed_half_way_loses_nothing():
                 if len(found) == 15:
                     assert connected.summary() == "computed by 2 nodes"
                     nodes.kill_node()
-            said = "computed by 2 nodes; 1 node of them left, and the others did its part"
+            said = "computed by 2 nodes, of which 1 was lost"
             assert connected.summary() == said
     assert found == list(range(40))
 

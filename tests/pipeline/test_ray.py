@@ -44,7 +44,7 @@ def test_the_same_bytes_from_two_nodes_also_if_one_is_killed(computed, tmp_path)
         nodes.kill_node()
         printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
-    assert "1 node of them left, and the others did its part" in printed
+    assert "computed by 2 nodes, of which 1 was lost" in printed
     assert embeddings(clone) == expected
     client = mlflow.MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
     names = [found.experiment_id for found in client.search_experiments()]
@@ -79,7 +79,7 @@ def test_a_sweep_on_two_nodes_one_of_which_is_killed(computed, tmp_path):
         again = clone.run(*sweep, **nodes.environment)
     names = [line.split(":")[0] for line in printed.splitlines() if line.endswith(": success")]
     assert len(names) == 4
-    assert "1 node of them left, and the others did its part" in printed
+    assert "computed by 2 nodes, of which 1 was lost" in printed
     assert "on a Ray cluster" not in again  # nothing is run a second time
     assert clone.refs().keys() == set(names)
     assert_two_rows_each(clone, names)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -30,7 +31,11 @@ def test_a_cluster_gives_the_same_rows_of_a_folder_a_bucket_and_a_table(
     monkeypatch.chdir(tmp_path)
     paths = faces(Path("faces"), 150)
     Path("faces/cut.jpg").write_bytes(paths[0].read_bytes()[:900])
-    given = ("faces", "s3://faces/portraits", "--model", str(exported))
+    pq.write_table(
+        pa.table({"image": [path.read_bytes() for path in paths[70:]]}), "faces.parquet",
+        row_group_size=30,
+    )  # fmt: skip
+    given = ("faces", "s3://faces/portraits", "faces.parquet", "--model", str(exported))
     with s3_server.serving() as s3, pytest.MonkeyPatch.context() as patch:
         s3_server.use(patch, s3.address, tmp_path / "no-keys-here")
         s3.put({f"portraits/{path.name}": path.read_bytes() for path in paths[:70]})
@@ -46,7 +51,7 @@ def test_a_cluster_gives_the_same_rows_of_a_folder_a_bucket_and_a_table(
     assert "on a Ray cluster, 2 nodes, 2 at a time" in there.stderr
     assert "computed by 2 nodes" in there.stderr
     expected = pq.read_table("here.parquet")
-    assert expected.num_rows == 221
+    assert expected.num_rows == 151 + 70 + 80
     assert pq.read_table("there.parquet") == expected
     assert expected["reason"].to_pylist().count("truncated") == 1
     assert refused.returncode == 1

@@ -75,16 +75,48 @@ def test_a_row_without_an_image_is_refused():
     assert second.read() == IMAGES[0]
 
 
+def refused(path: str) -> str:
+    (file,) = find([path]).files
+    with pytest.raises(Refused) as error:
+        file.read()
+    return str(error.value)
+
+
 def test_what_is_no_table_of_images_is_told(monkeypatch):
-    with pytest.raises(PipelineError, match=r"no column holds the bytes .* it has image, label"):
-        find([table({"image": ["a.png"], "label": [1]})])
+    others = {"image": ["a.png"], "bytes": [[b"list"]], "path": [["list"]], "label": [1]}
+    with pytest.raises(PipelineError, match=r"no column holds the bytes .* it has image, bytes, "):
+        find([table(others)])
     Path("cut.parquet").write_bytes(Path("faces.parquet").read_bytes()[:-9])
-    (cut,) = find(["cut.parquet"]).files
-    with pytest.raises(Refused, match="not a Parquet table that can be read"):
-        cut.read()
-    monkeypatch.setattr(tables, "_MOST_GROUP_BYTES", 100)
-    with pytest.raises(PipelineError, match=r"its row group 0 has 0\.0 GB"):
-        find([table({"image": IMAGES}, "large.parquet")])
+    assert refused("cut.parquet").startswith("not a Parquet table that can be read: ")
+    monkeypatch.setattr(tables, "MOST_GROUP_BYTES", 100)
+    large = refused(table({"image": IMAGES}, "large.parquet"))
+    assert large.startswith("a row group of 0 MB is read in one piece")
+
+
+def test_a_damaged_row_group_is_refused_and_the_others_are_read():
+    path, plain = Path("faces.parquet"), {"compression": "none", "use_dictionary": False}
+    pq.write_table(pa.table({"image": IMAGES}), path, row_group_size=2, **plain)
+    data = bytearray(path.read_bytes())
+    at = data.index(IMAGES[2])
+    data[at - 16 : at - 4] = b"\xff" * 12  # of the header of the second row group's page
+    path.write_bytes(data)
+    first, _, third = find([str(path)]).files
+    assert first.read() == IMAGES[0]
+    with pytest.raises(Refused, match="damaged in the table: "):
+        third.read()
+
+
+def test_a_table_of_something_else_in_a_folder_is_passed_over():
+    write(Path("mixed"), {"a.png": IMAGES[0]})
+    table({"label": [1, 2]}, "mixed/labels.parquet")
+    found = find(["mixed"])
+    assert [file.name for file in found.files] == ["mixed/a.png"]
+    assert found.passed_over().startswith("1 other file was passed over, such as mixed/labels.par")
+
+
+def test_a_protocol_that_cannot_be_opened_is_one_sentence():
+    with pytest.raises(PipelineError, match=r"^ftp://127\.0\.0\.1:1/faces: cannot be opened"):
+        find(["ftp://127.0.0.1:1/faces"])
 
 
 @pytest.fixture
@@ -101,6 +133,11 @@ def test_a_bucket_is_listed_and_read(s3):
     assert read(at) == {f"{at}/{name}": FILES[name] for name in sorted(FILES)}
     assert read(f"{at}/a.png") == {f"{at}/a.png": FILES["a.png"]}
     assert find([at]).others == 1
+    s3.put({"odd/empty.png": b"", "odd/my table.parquet": b"", "odd/b.png": FILES["b.png"]})
+    last, empty, spaced = find(["s3://faces/odd"]).files
+    assert (last.read(), empty.read()) == (FILES["b.png"], b"")
+    with pytest.raises(Refused, match="in the address of a table"):
+        spaced.read()
     with pytest.raises(PipelineError, match="no such directory or zip: s3://faces/gone"):
         find(["s3://faces/gone"])
 

@@ -51,7 +51,7 @@ def test_the_overhead_of_the_cluster_counts():
     assert on_ray.overhead(ray) == pytest.approx(0.1)
     measured = Measured(RESULTS, ray)
     assert measured.overhead == pytest.approx(0.1)
-    assert capacity.check(measured).endswith("in 110 s; this plan says 44 s for them.")
+    assert capacity.check(measured).endswith("says 44 s.")
     assert "make on-ray" in capacity.check(Measured(RESULTS, None))
 
 
@@ -60,6 +60,15 @@ def test_disk_is_images_shards_and_embeddings_of_each_split():
     assert capacity.embedding_bytes(140, width=10, views=2) == 20 * (100 * 2 + 40 * 4)
     said = capacity.storage(1_000_000, Measured(RESULTS, None), 2, PRICES)
     assert said[0].startswith("Disk: 10.0 GB of images as they come and as much as shards, 0.5 GB")
+
+
+def test_limits_are_in_the_order_in_which_they_are_reached():
+    said = capacity.limits(20_000_000, Measured(RESULTS, None), 2)
+    # A stage takes 2 GB with 10,000 images and 1/9 MB more with each other one.
+    said_first = "- from 1 million images on, `ingest` takes more memory than a node of 64.0 GB"
+    assert said[1] == f"{said_first} **(reached)**"
+    assert len(said) == 1 + 4 + 6
+    assert not said[-1].endswith("(reached)**")
 
 
 def test_it_prints_a_plan_from_the_committed_measurements(monkeypatch, capsys):
