@@ -44,6 +44,8 @@ class Network:
             "NUM_STREAMS": self.threads,
             "INFERENCE_NUM_THREADS": self.threads,
             "INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16",
+            # Processes that share a machine would all be bound to its first processors.
+            "ENABLE_CPU_PINNING": self.threads >= cores(),
         }
         self._sizes = list(sizes)
         compiled = []
