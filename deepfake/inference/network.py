@@ -40,13 +40,14 @@ class Network:
         with reading(path.with_suffix(".bin")):  # most likely: its file of weights
             whole = core.read_model(path)
         model = openvino.Model(whole.get_results()[:1], whole.get_parameters(), "first output")
-        settings = {
+        settings: dict[str, Any] = {
             "NUM_STREAMS": self.threads,
             "INFERENCE_NUM_THREADS": self.threads,
             "INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16",
-            # Processes that share a machine would all be bound to its first processors.
-            "ENABLE_CPU_PINNING": self.threads >= cores(),
         }
+        if self.threads < cores():
+            # Processes that share the machine would all be bound to its first processors.
+            settings["ENABLE_CPU_PINNING"] = False
         self._sizes = list(sizes)
         compiled = []
         for size in self._sizes:

@@ -1,11 +1,13 @@
 """OpenVINO computes what Keras does."""
 
 import numpy as np
+import openvino
 import pytest
 
 from deepfake.common.errors import PipelineError
 from deepfake.data import shards
 from deepfake.inference import keras_engine, openvino_engine, openvino_export
+from deepfake.inference import network as network_module
 from deepfake.inference.network import Network
 from deepfake.models import (
     mobilenet_v2,
@@ -33,6 +35,22 @@ def test_conversion_gives_the_same_bytes(network, converted, tmp_path):
     for suffix in (".xml", ".bin"):
         again = (tmp_path / "f.xml").with_suffix(suffix).read_bytes()
         assert again == converted.with_suffix(suffix).read_bytes()
+
+
+@pytest.mark.parametrize(("threads", "bound"), [(1, False), (2, None)])
+def test_a_process_with_a_share_of_the_machine_is_not_bound(converted, monkeypatch, threads, bound):
+    """Several such processes would be bound to the same processors, one after the other."""
+    given = []
+    compile_model = openvino.Core.compile_model
+
+    def noted(self, model, device, settings):
+        given.append(settings)
+        return compile_model(self, model, device, settings)
+
+    monkeypatch.setattr(network_module, "cores", lambda: 2)
+    monkeypatch.setattr(openvino.Core, "compile_model", noted)
+    Network(converted, [SIZE], threads=threads)
+    assert [settings.get("ENABLE_CPU_PINNING") for settings in given] == [bound]
 
 
 def test_openvino_computes_keras_s_features(network, converted, tmp_path):
