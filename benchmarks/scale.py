@@ -101,6 +101,7 @@ def wide(scale: Scale) -> Result:
     facts |= {"dimensions": width, "views": chosen.views}
     facts |= {"pooling": chosen.pooling, "channels": channels}
     write_json(folder / "features.json", facts)
+    (scale.clone / "dvc.lock").unlink()  # it knows other embeddings, and `train` would refuse these
     environment = verify.environment()
     used = processes.watch([sys.executable, "-m", "stages.train"], scale.clone, environment)
     shutil.rmtree(folder)  # nothing may take these for embeddings
