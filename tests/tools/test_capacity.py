@@ -67,7 +67,7 @@ def test_limits_are_in_the_order_in_which_they_are_reached():
     # A stage takes 2 GB with 10,000 images and 1/9 MB more with each other one.
     said_first = "- from 1 million images on, `ingest` takes more memory than a node of 64.0 GB"
     assert said[1] == f"{said_first} **(reached)**"
-    assert len(said) == 1 + 4 + 6
+    assert len(said) == 1 + 4 + 5
     assert not said[-1].endswith("(reached)**")
 
 
