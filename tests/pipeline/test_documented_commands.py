@@ -87,6 +87,7 @@ def ready(computed_clone):
     (environment / "installed-requirements.txt").touch()
     for path in clone.path.glob("requirements*"):
         os.utime(path, (0, 0))  # older than the environment, so that make installs nothing
+    clone.run("git", "update-index", "--refresh")  # or a checkout would write them again
     with zipfile.ZipFile(clone.path / "faces.zip", "w") as archive:
         for split in ("train", "valid", "test"):
             for item in shards.image_files(clone.path / "data/images", split):
