@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import psutil
+
+from benchmarks.ports import free_port
 
 _RAY = Path(sys.executable).with_name("ray")
 _TOKEN = secrets.token_hex(32)  # one for all clusters: a process reads it once
@@ -28,7 +29,7 @@ class RayCluster:
     """
 
     def __init__(self, cpus: int) -> None:
-        self._cpus, self._port = cpus, _free_port()
+        self._cpus, self._port = cpus, free_port()
         # Not pytest's folder: the paths of sockets in it would be too long.
         self._folder = Path(mkdtemp(prefix="ray-"))
         self.environment = {
@@ -77,11 +78,6 @@ class RayCluster:
                 if any(str(self._folder) in argument for argument in process.cmdline()):
                     found.append(process)
         return found
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def _kill(process: psutil.Process) -> None:

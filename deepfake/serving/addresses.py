@@ -1,6 +1,5 @@
 """Image files at an address, such as `s3://bucket/faces`, listed and read in a stream."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,8 +10,6 @@ from deepfake.serving.places import Refused
 
 if TYPE_CHECKING:
     from deepfake.sources.remote import Remote
-
-_PLAIN = re.compile(r"[^\s@?#]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +53,6 @@ def listed(address: str) -> Iterator[tuple[str, int]]:
                 yield name, member.size
 
 
-def is_plain(address: str) -> bool:
-    """Whether an address that was found may be opened by itself: nothing in it looks like a
-    password or a query."""
-    return _PLAIN.fullmatch(address) is not None
-
-
 @lru_cache(maxsize=1)
 def remote(address: str) -> "Remote":
     """The folder or file at an address; the last one stays connected.
@@ -76,10 +67,4 @@ def remote(address: str) -> "Remote":
             f"images at an address need {error.name}: pip install '.[pipeline]' in the project's "
             "folder"
         ) from None
-    try:
-        return Remote(address)
-    except PipelineError:
-        raise
-    except Exception as error:  # some protocols connect at once, each with errors of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PipelineError(f"{address}: cannot be opened ({reason})") from None
+    return Remote(address)

@@ -152,7 +152,9 @@ def _remote(address: str, found: Inputs) -> Iterator[File]:
     for name, size in addresses.listed(address):
         full = f"{address}/{name}" if name else address
         if full.lower().endswith(tables.SUFFIX):
-            if addresses.is_plain(full):
+            from deepfake.sources.remote import is_plain  # needs what an address needs
+
+            if is_plain(full):
                 yield from _table(full, found if name else None)
             else:
                 yield File(full, refused="a space, @, ? or # in the address of a table")

@@ -74,7 +74,8 @@ def _pieces(files: list[File]) -> list[list[File]]:
     pieces = []
     for row_group, together in groupby(files, _row_group):
         size = None if row_group else _TOGETHER
-        pieces += list(iter(lambda: list(islice(together, size)), []))  # noqa: B023
+        while piece := list(islice(together, size)):
+            pieces.append(piece)
     return pieces
 
 

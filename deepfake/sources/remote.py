@@ -33,6 +33,11 @@ def is_address(path: Path | str) -> bool:
     return "://" in str(path)
 
 
+def is_plain(address: str) -> bool:
+    """Whether an address has no user, password and query, nor what could be taken for them."""
+    return _PLAIN.fullmatch(address) is not None
+
+
 def located(path: str) -> Path | str:
     """An address as it is; any other path as `anchored` gives it."""
     return path if is_address(path) else anchored(path)
@@ -55,7 +60,7 @@ class Remote:
         self._address = _allowed(address)
         try:
             self._system, self._root = url_to_fs(address, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # some protocols connect at once, with errors of their own
             raise PipelineError(f"{address}: {_reason(error)}") from None
 
     @cached_property
@@ -207,7 +212,7 @@ def _allowed(address: str) -> str:
             this machine's disk.
     """
     shown = without_secrets(address)
-    if _PLAIN.fullmatch(address) is None:
+    if not is_plain(address):
         raise PipelineError(
             f"an address as s3://bucket/folder is expected, without user, password and query; "
             f"received one at {shown}. The package of the protocol looks for credentials as it "

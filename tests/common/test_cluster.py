@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import psutil
@@ -18,11 +19,18 @@ from deepfake.common.errors import PipelineError
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def nodes():
+@contextmanager
+def joined() -> Iterator[ray_nodes.RayCluster]:
+    """Two nodes that this process finds."""
     with ray_nodes.running(2) as running, pytest.MonkeyPatch.context() as patch:
         for name, value in running.environment.items():
             patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    with joined() as running:
         yield running
 
 
@@ -63,19 +71,15 @@ def test_results_come_in_order_from_both_nodes_in_this_folder(nodes):
     assert len({process for _, process, _ in found}) < 10  # processes are used again
 
 
-def test_what_the_function_raises_comes_in_its_turn(nodes):
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(refused, r"^the image 3 is damaged$"), (ended, r"^number 3: .* lost 2 times")],
+)
+def test_what_an_item_comes_to_is_told_in_its_turn(nodes, function, message):
     with cluster.connected() as connected:
-        found = connected.ordered(refused, range(10), number)
+        found = connected.ordered(function, range(10), number)
         assert [next(found) for _ in range(3)] == [0, 1, 2]
-        with pytest.raises(PipelineError, match=r"^the image 3 is damaged$"):
-            next(found)
-
-
-def test_an_item_that_ends_its_process_twice_is_named(nodes):
-    with cluster.connected() as connected:
-        found = connected.ordered(ended, range(10), number)
-        assert [next(found) for _ in range(3)] == [0, 1, 2]
-        with pytest.raises(PipelineError, match=r"^number 3: .* lost 2 times"):
+        with pytest.raises(PipelineError, match=message):
             next(found)
 
 
@@ -142,18 +146,14 @@ def test_another_token_is_one_sentence(nodes, monkeypatch):
 
 
 def test_a_node_that_is_killed_half_way_loses_nothing():
-    with ray_nodes.running(2) as nodes, pytest.MonkeyPatch.context() as patch:
-        for name, value in nodes.environment.items():
-            patch.setenv(name, value)
-        with cluster.connected() as connected:
-            found = []
-            for result in connected.ordered(partial(slowly, 0.3), range(40), number):
-                found.append(result[0])
-                if len(found) == 15:
-                    assert connected.summary() == "computed by 2 nodes"
-                    nodes.kill_node()
-            said = "computed by 2 nodes, of which 1 was lost"
-            assert connected.summary() == said
+    with joined() as nodes, cluster.connected() as connected:
+        found = []
+        for result in connected.ordered(partial(slowly, 0.3), range(40), number):
+            found.append(result[0])
+            if len(found) == 15:
+                assert connected.summary() == "computed by 2 nodes"
+                nodes.kill_node()
+        assert connected.summary() == "computed by 2 nodes, of which 1 was lost"
     assert found == list(range(40))
 
 

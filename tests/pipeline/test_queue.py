@@ -14,8 +14,8 @@ from urllib.request import urlopen
 import mlflow
 import pytest
 
+from benchmarks.ports import free_port
 from tests.support import postgres, s3_server
-from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.slow

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.ports import free_port
 from deepfake.serving import words
 from deepfake.serving.detector import Detector
 from deepfake.serving.faces import crop, find_faces
-from tests.support.ports import free_port
 from tests.support.serving import faces
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.ports import free_port
 from deepfake.data.images import decode, resized
 from deepfake.exporting import runtimes
 from deepfake.exporting.conversion import convert
@@ -27,7 +28,6 @@ from deepfake.tracking.model_files import write_detector
 from tests.conftest import ROOT
 from tests.serving.test_page import CHROMIUM
 from tests.support.networks import SIZE
-from tests.support.ports import free_port
 from tests.support.serving import faces, small_explainable
 
 pytestmark = pytest.mark.slow

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.ports import free_port
 from deepfake.data.images import decode
 from deepfake.serving.detector import Detector
 from deepfake.tracking.model_files import write_detector
@@ -24,7 +25,6 @@ from tests.support.documented import answers
 from tests.support.faults.cases import HANDLED
 from tests.support.faults.images import IMAGES
 from tests.support.making import image_file
-from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow  # TensorFlow makes the detector
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.support.ports import free_port
+from benchmarks.ports import free_port
 
 USER = "mlflow"
 PASSWORD = "a-password-of-the-tests"

@@ -1,4 +1,4 @@
-"""Ports of this machine for the servers that tests start."""
+"""Ports of this machine for the servers that benchmarks and tests start."""
 
 import socket
 
