@@ -4,7 +4,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,18 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell's background job ignores Ctrl+C, and so would the programs that tests interrupt.
     if not hasattr(config, "workerinput"):  # pytest-xdist's workers inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tracking_address() -> Iterator[None]:
+    """MLflow puts the address that it is told into the environment: each module starts anew."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Importing this imports MLflow.
 """
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from mlflow.store.artifact import artifact_repository_registry as places
@@ -39,22 +40,38 @@ def _read(response: requests.Response) -> bytes:
     return b"".join(pieces)
 
 
-def _folder(place: str, *values: Any, **named: Any) -> LocalArtifactRepository:
-    """MLflow's access to files in a folder of this machine.
+def check_place(place: str) -> None:
+    """Refuse a place for files that a server must not name.
 
-    A server may not name such a folder: it would have files written where it likes, and others
-    sent to it.
+    With a folder of this machine it would have files written where it likes, and others sent to
+    it. `models:` and `runs:` are names that it resolves itself, perhaps to such a folder.
+
+    Raises:
+        PermissionError: MLflow's store is a server, and `place` is such a place.
     """
-    if uri().startswith(("http:", "https:")):
+    scheme = urlsplit(place).scheme
+    if uri().startswith(("http:", "https:")) and scheme in ("", "file", "models", "runs"):
         raise PermissionError(
             f"the server names a folder of this machine for files, {place[:100]}. That is refused: "
             "it has to take them itself (mlflow server --serve-artifacts)"
         )
+
+
+def _folder(place: str, *values: Any, **named: Any) -> LocalArtifactRepository:
+    """MLflow's access to files in a folder of this machine, where no server has named it."""
+    check_place(place)
     return LocalArtifactRepository(place, *values, **named)
 
 
 def bound() -> None:
-    """Let MLflow send its requests through `BoundedAdapter`, and open folders with `_folder`."""
+    """Let MLflow send its requests through `BoundedAdapter`."""
     request_utils.TCPKeepAliveHTTPAdapter = BoundedAdapter
+
+
+def refuse_folders() -> None:
+    """Let no call of MLflow in this process open a folder while a server is the store.
+
+    For processes that are ours alone: a user's own program may have models in folders.
+    """
     for scheme in ("", "file"):
         places._artifact_repository_registry.register(scheme, _folder)

@@ -166,7 +166,10 @@ def _download(client: Any, model_id: str, folder: Path) -> None:
     """Put the detector of a logged model into `folder`, after a check of every file."""
     from mlflow.artifacts import download_artifacts
 
+    from deepfake.serving import answers
+
     place = in_time(lambda: client.get_logged_model(model_id).artifact_location, _SECONDS)
+    answers.check_place(place)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:

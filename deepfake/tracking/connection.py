@@ -34,6 +34,7 @@ def load_mlflow() -> Any:
     from deepfake.serving import answers
 
     answers.bound()
+    answers.refuse_folders()
     for name in ("mlflow", "alembic", "urllib3"):  # urllib3 warns of retries, with the address
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="mlflow")

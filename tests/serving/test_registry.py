@@ -1,8 +1,10 @@
 """Detectors that are fetched from MLflow: by alias, version, model and run; and what goes wrong."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +112,37 @@ def test_a_server_whose_answer_has_no_end(kept: Path, monkeypatch: pytest.Monkey
         for call in (lambda: registry.fetch("models:/faces@champion"), registry.registered):
             with pytest.raises(PipelineError, match="the answer is longer than 5 MB"):
                 call()
+
+
+@pytest.mark.parametrize("place", ["{}", "file://{}", "models:/faces/1", f"runs:/{'0' * 32}"])
+def test_a_server_that_names_a_folder_of_this_machine(
+    exported: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    with tracking_server.serving(tracking_server.model_in(place.format(exported))) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with pytest.raises(PipelineError, match="names a folder of this machine"):
+            registry.fetch(f"models:/m-{'0' * 32}")
+        assert not kept.exists()
+
+
+def test_folders_of_the_users_own_models_stay_open(
+    exported: Path, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: Any
+) -> None:
+    command, environment = python(
+        "import sys, mlflow; from deepfake.serving import registry\n"
+        "try: registry.fetch(sys.argv[1])\n"
+        "except registry.PipelineError as error: print(error)\n"
+        "print(mlflow.artifacts.download_artifacts(sys.argv[2], dst_path=sys.argv[3]))",
+        f"models:/m-{'0' * 32}", exported, tmp_path,
+    )  # fmt: skip
+    with tracking_server.serving(tracking_server.senseless) as address:
+        environment["MLFLOW_TRACKING_URI"] = address
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+    assert "cannot get models:/m-0" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / exported.name / "detector.json").is_file()
 
 
 def test_models_are_listed_beyond_the_first_page(

@@ -79,6 +79,16 @@ def elsewhere(method: str, stream: Any, over: threading.Event) -> None:
     _write(stream, {"experiment": _EXPERIMENT, "run": run})
 
 
+def model_in(place: str) -> Answer:
+    """Answer everything, and say of every model that its files are in `place`."""
+    model = {"info": {"model_id": "m-0", "artifact_uri": place, "status": "LOGGED_MODEL_READY"}}
+
+    def answer(method: str, stream: Any, over: threading.Event) -> None:
+        _write(stream, {"model": model})
+
+    return answer
+
+
 def senseless(method: str, stream: Any, over: threading.Event) -> None:
     """Answer with JSON of another form."""
     _write(stream, {"experiment": 7})
