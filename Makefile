@@ -30,7 +30,7 @@ $(INSTALLED): $(REQUIREMENTS) requirements-dev.txt
 repro: install ## run the pipeline, as far as anything has changed, and show the result
 	@python -m tools.weights
 	dvc repro
-	@$(MAKE) --no-print-directory sync show
+	@$(MAKE) --no-print-directory show sync
 
 inspect: ## look at a folder or zip: layout, labels, duplicates, parameters to use (DATA=…, LIMIT=)
 	@$(if $(DATA),,echo "DATA is missing, the folder or zip to look at: make inspect DATA=faces.zip" >&2; exit 2)
@@ -46,8 +46,9 @@ app: install ## open the page on which images are dropped, until Ctrl+C (PORT=85
 	@python -m deepfake.serving.page $(if $(filter-out file,$(origin PORT)),--port $(PORT)) \
 		$(if $(MODEL),--model '$(MODEL)') $(if $(ADDRESS),--host '$(ADDRESS)')
 
-serve: install ## answer over HTTP with the exported detector, until Ctrl+C (PORT=8000 MODEL=data/detector)
-	@python -m deepfake.serving.serve $(if $(filter-out file,$(origin PORT)),--port $(PORT)) $(if $(MODEL),--model '$(MODEL)')
+serve: install ## answer over HTTP with the exported detector, until Ctrl+C (PORT=8000 MODEL=data/detector ADDRESS=localhost)
+	@python -m deepfake.serving.serve $(if $(filter-out file,$(origin PORT)),--port $(PORT)) \
+		$(if $(MODEL),--model '$(MODEL)') $(if $(ADDRESS),--host '$(ADDRESS)')
 
 register: install ## make the image model the champion in MLflow's registry, if it is better on valid
 	@python -m tools.register
@@ -56,7 +57,7 @@ rollback: install ## make the champion before it the champion again
 	@python -m tools.register --rollback
 
 show: install ## print the verdict and both models' metrics (MODEL=data/models/...: its runs)
-	@python -m tools.show $(MODEL)
+	@python -m tools.show $(if $(MODEL),'$(MODEL)')
 
 sync: install ## write the rows in MLflow of experiments that DVC restored from its cache
 	@python -m tools.sync
@@ -65,7 +66,7 @@ ui: install ## open MLflow's page on the runs, until Ctrl+C (PORT=5000)
 	@python -m tools.ui --port $(PORT)
 
 sweep: install ## run a sweep, a search or a preset (FILE=experiments/head.yaml, EXECUTOR=ray)
-	python -m tools.sweep $(or $(FILE),experiments/head.yaml) $(if $(EXECUTOR),--executor $(EXECUTOR))
+	python -m tools.sweep '$(or $(FILE),experiments/head.yaml)' $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 recipes: ## every recipe on one data set in one table (DATA=faces.zip)
 	@$(if $(DATA),,echo "DATA is missing, the folder or zip to run on: make recipes DATA=faces.zip" >&2; exit 2)
@@ -75,7 +76,7 @@ recipes: ## every recipe on one data set in one table (DATA=faces.zip)
 verify: install ## rebuild twice in fresh clones, compare every byte (SET="key=value …", TOLERANCE=0.01)
 	python -m tools.verify $(foreach item,$(SET),-S '$(item)') $(if $(TOLERANCE),--tolerance $(TOLERANCE))
 
-bench: install ## measure against plain Keras (DATA=images.zip REPETITIONS=3 ONLY="embed fit" RESUME=1)
+bench: install ## measure against plain Keras (DATA=images.zip REPETITIONS=3 ONLY="embed fit" RESUME=1 WEIGHTS=random)
 	python -m benchmarks.bench $(if $(DATA),--data '$(DATA)') --repetitions $(or $(REPETITIONS),3) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(RESUME),--resume) $(if $(WEIGHTS),--weights $(WEIGHTS))
 

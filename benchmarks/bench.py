@@ -25,7 +25,7 @@ from benchmarks.processes import timed
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import read_json
 from deepfake.sources import open_source
-from tools import verify
+from tools import clones
 from tools.shell import git
 
 RESULTS, CHART = Path("benchmarks/results.json"), Path("docs/bench.png")
@@ -169,7 +169,7 @@ def ours(bench: Bench, what: str, shards: str, changes: list[str]) -> Measuremen
 def _json(bench: Bench, module: str, *arguments: str) -> Measurement:
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env=verify.environment(), capture_output=True, text=True, check=False,
+        env=clones.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise PipelineError(f"{module} {arguments[0]} failed:\n{done.stderr[-2000:]}")
@@ -240,7 +240,7 @@ def statistics(bench: Bench) -> Measurement:
 
 
 def _clone(path: Path, changes: list[str]) -> Path:
-    verify.clone(path, [*changes, "train.fine_tune.epochs=0"])
+    clones.clone(path, [*changes, "train.fine_tune.epochs=0"])
     for key, value in {"name": "Benchmark", "email": "benchmark@example.org"}.items():
         timed(path, "git", "config", f"user.{key}", value)
     return path

@@ -19,7 +19,7 @@ from deepfake.common.environment import cores
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import write_json
 from deepfake.common.labels import SPLITS
-from tools import verify
+from tools import clones
 from tools.shell import git
 
 RESULTS, WORK = Path("benchmarks/on_ray.json"), Path("cache/on-ray")
@@ -79,7 +79,7 @@ def prepared(images: int, changes: list[str]) -> Path:
     WORK.mkdir(parents=True)
     archive.write(WORK / "images.zip", images)
     source = ["data.source=folder", f"data.folder.path={(WORK / 'images.zip').resolve()}"]
-    clone = verify.clone(WORK / "clone", [*source, *changes])
+    clone = clones.clone(WORK / "clone", [*source, *changes])
     processes.timed(clone, "dvc", "repro", "ingest", "backbone")
     return clone
 
@@ -90,8 +90,8 @@ def seconds(clone: Path, nodes: ray_nodes.RayCluster | None = None) -> float:
 
 def usage(clone: Path, nodes: ray_nodes.RayCluster | None) -> processes.Usage:
     executor = "ray" if nodes else "local"
-    verify.change(clone / "params.yaml", [f"execution.executor={executor}"])
-    environment = {**verify.environment(), **(nodes.environment if nodes else {})}
+    clones.change(clone / "params.yaml", [f"execution.executor={executor}"])
+    environment = {**clones.environment(), **(nodes.environment if nodes else {})}
     stage = [sys.executable, "-m", "stages.embed"]
     return processes.watch(stage, clone, environment)["embed"]
 

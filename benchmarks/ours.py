@@ -27,7 +27,7 @@ from deepfake.inference.network import Network
 from deepfake.models import image_model, mobilenet_v2, pooling, tensorflow_setup
 from deepfake.models.head import Head
 from deepfake.training import fine_tuning, loop
-from tools.verify import change
+from tools.clones import change
 
 CHUNK = 40  # images
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from deepfake.common.errors import PipelineError
-from tools import verify
+from tools import clones
 
 INTERVAL = 0.1  # seconds between samples
 COMMAND = "command"  # the name of what is not part of a stage: `dvc` itself
@@ -43,7 +43,7 @@ def timed(cwd: Path, *command: str) -> float:
     """
     start = time.perf_counter()
     done = subprocess.run(
-        command, cwd=cwd, env=verify.environment(), check=False, stdin=subprocess.DEVNULL,
+        command, cwd=cwd, env=clones.environment(), check=False, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     seconds = time.perf_counter() - start

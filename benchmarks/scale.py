@@ -32,7 +32,7 @@ from deepfake.common.files import read_json, read_yaml, write_json
 from deepfake.common.labels import SPLITS
 from deepfake.data import embeddings
 from deepfake.models import mobilenet_v2, pooling, tensorflow_setup
-from tools import verify
+from tools import clones
 from tools.shell import git
 
 RESULTS, WORK = Path("benchmarks/scale.json"), Path("cache/scale")
@@ -66,10 +66,10 @@ class Scale:
         return self.folder / "clone"
 
     def repro(self, *targets: str) -> dict[str, processes.Usage]:
-        return processes.watch(["dvc", "repro", *targets], self.clone, verify.environment())
+        return processes.watch(["dvc", "repro", *targets], self.clone, clones.environment())
 
     def change(self, *changes: str) -> None:
-        verify.change(self.clone / "params.yaml", list(changes))
+        clones.change(self.clone / "params.yaml", list(changes))
 
 
 def data(scale: Scale) -> Result:
@@ -102,7 +102,7 @@ def wide(scale: Scale) -> Result:
     facts |= {"pooling": chosen.pooling, "channels": channels}
     write_json(folder / "features.json", facts)
     (scale.clone / "dvc.lock").unlink()  # it knows other embeddings, and `train` would refuse these
-    environment = verify.environment()
+    environment = clones.environment()
     used = processes.watch([sys.executable, "-m", "stages.train"], scale.clone, environment)
     shutil.rmtree(folder)  # nothing may take these for embeddings
     head = read_json(scale.clone / "data/training/summary.json")["head"]
@@ -243,7 +243,7 @@ def prepare(scale: Scale, *, fresh: bool) -> None:
     if fresh or not scale.clone.exists():
         shutil.rmtree(scale.clone, ignore_errors=True)
         source = ["data.source=folder", f"data.folder.path={scale.archive.resolve()}"]
-        verify.clone(scale.clone, source)
+        clones.clone(scale.clone, source)
 
 
 def measured(steps: dict[str, Result]) -> dict[str, dict[str, float]]:

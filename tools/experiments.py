@@ -13,9 +13,9 @@ from deepfake import params
 from deepfake.common.errors import PipelineError
 from deepfake.common.yaml12 import parse_yaml
 from tools import ray_experiments, sync
+from tools.clones import assign
 from tools.shell import dvc, git
 from tools.sweep_file import Overrides
-from tools.verify import assign
 
 _POLL_SECONDS = 3.0
 _LOOKS = 5  # at the queue, until it is said to be unreadable

@@ -5,10 +5,7 @@ import argparse
 from deepfake import params
 from deepfake.common.errors import command
 from deepfake.ingest import inspection, inspection_page
-from deepfake.models import mobilenet_v2
-
-# Where Keras downloads the weights from.
-ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+from deepfake.models.registry import imagenet_address, imagenet_file
 
 
 def weights_warnings(backbone: params.BackboneParams) -> list[str]:
@@ -18,7 +15,7 @@ def weights_warnings(backbone: params.BackboneParams) -> list[str]:
             "backbone.weights is random, and photographs need ImageNet weights: add "
             "-S backbone.weights=auto"
         ]
-    file = mobilenet_v2.imagenet_file(backbone.alpha)
+    file = imagenet_file(backbone)
     if file.exists():
         return []
     otherwise = "is refused"
@@ -27,7 +24,7 @@ def weights_warnings(backbone: params.BackboneParams) -> list[str]:
     return [
         "ImageNet weights are not in Keras's cache. A run downloads them; where it cannot, it "
         f"{otherwise}. To get them first:",
-        f"  curl --fail --create-dirs -o {file} {ADDRESS}{file.name}",
+        f"  curl --fail --create-dirs -o {file} {imagenet_address(backbone)}",
     ]
 
 

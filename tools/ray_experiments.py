@@ -7,7 +7,6 @@ that an experiment whose node is lost, and that is run again elsewhere, has no r
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from functools import partial
@@ -16,10 +15,10 @@ from pathlib import Path
 from deepfake import params
 from deepfake.common.cluster import connected
 from deepfake.common.errors import PipelineError
+from tools import shell
+from tools.clones import environment
 from tools.shell import dvc, git
 from tools.sweep_file import Overrides
-
-_SHOWN_LINES = 5  # the last of what a failed command printed
 
 
 def run(named: dict[str, Overrides]) -> None:
@@ -66,38 +65,19 @@ def _run(revision: str, cache: str, there: list[str], item: tuple[str, Overrides
     name, overrides = item
     project = Path.cwd()
     changes = [*there, *(f"-S{key}={json.dumps(value)}" for key, value in overrides.items())]
+    # A worker of Ray has another PATH; and the store of the clone is deleted with it.
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with tempfile.TemporaryDirectory(prefix="experiment-") as folder:
+        call = partial(
+            shell.run, folder=Path(folder), environment={**environment(), "PATH": programs}
+        )
         try:
-            _call(folder, "git", "clone", "--quiet", "--no-checkout", str(project), ".")
-            _call(folder, "git", "checkout", "--quiet", "--detach", revision)
-            _call(folder, "dvc", "config", "--local", "cache.dir", cache)
-            _call(folder, "dvc", "checkout", "--quiet", "--allow-missing")
-            _call(folder, "dvc", "exp", "run", "--name", name, *changes)
-            _call(folder, "dvc", "exp", "push", "--no-cache", str(project), name)
+            call("git", "clone", "--quiet", "--no-checkout", str(project), ".")
+            call("git", "checkout", "--quiet", "--detach", revision)
+            call("dvc", "config", "--local", "cache.dir", cache)
+            call("dvc", "checkout", "--quiet", "--allow-missing")
+            call("dvc", "exp", "run", "--name", name, *changes)
+            call("dvc", "exp", "push", "--no-cache", str(project), name)
         except PipelineError as error:
             return str(error)
     return ""
-
-
-def _call(folder: str, *command: str) -> None:
-    """Run a command in the clone.
-
-    Raises:
-        PipelineError: it failed; with the end of what it printed.
-    """
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    # The store of the clone is deleted with it: the project writes the rows.
-    without = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**without, "PATH": programs},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        end = "\n".join(done.stdout.strip().splitlines()[-_SHOWN_LINES:])
-        raise PipelineError(f"{' '.join(command[:3])}: {end}")

@@ -8,6 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
+from deepfake import params
 from deepfake.common.errors import command
 from deepfake.evaluation.comparison import LOSSES
 from tools import experiments, search, sync
@@ -28,8 +29,8 @@ def main() -> None:
     else:
         named = {name: one.set for name, one in experiments_of(sweep).items()}
         revisions = experiments.run(named, sweep.jobs, executor)
-    sync.main()
-    print(table(sweep.metric, named, revisions))
+    print(table(sweep.metric, named, revisions), flush=True)
+    sync.bring_up_to_date(params.load())  # last: MLflow may be out of reach
 
 
 def experiments_of(sweep: Sweep) -> dict[str, Experiment]:

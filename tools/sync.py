@@ -43,7 +43,15 @@ NEEDED = (
 
 @command
 def main() -> None:
-    settings = params.load()
+    bring_up_to_date(params.load())
+
+
+def bring_up_to_date(settings: params.Params) -> None:
+    """Write the rows that are missing, and say which.
+
+    Raises:
+        PipelineError: MLflow cannot be reached.
+    """
     with required():
         delivered = tidy(settings.tracking)
         written = [*_experiments(), *_workspace(settings)]

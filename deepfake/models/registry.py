@@ -25,6 +25,7 @@ class Backbone:
         model_name: the name that Keras gives the network.
         blocks: its blocks in order, by what the names of their layers begin with.
         weights_file: the file of ImageNet's weights in Keras's cache; `{alpha}` is the width.
+        weights_folder: where Keras downloads that file from, below `WEIGHTS_ADDRESS`.
         scale, offset: the network takes `pixels * scale + offset`, pixels in [0, 255]; one number,
             or one for each channel.
         bgr: whether it takes the channels in the order blue, green, red.
@@ -35,6 +36,7 @@ class Backbone:
     model_name: str
     blocks: tuple[str, ...]
     weights_file: str
+    weights_folder: str
     scale: float | tuple[float, ...]
     offset: float | tuple[float, ...]
     bgr: bool = False
@@ -46,6 +48,7 @@ def _numbered(name: str, numbers: Sequence[int]) -> tuple[str, ...]:
     return tuple(f"{name}{number}" for number in numbers)
 
 
+WEIGHTS_ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications"
 _UNSCALED = {"include_preprocessing": False}  # pixels are scaled here, for all alike
 
 BACKBONES = {
@@ -54,6 +57,7 @@ BACKBONES = {
         model_name="mobilenet_v2",
         blocks=("Conv1", "expanded_conv", *_numbered("block_", range(1, 17)), "Conv_1"),
         weights_file=mobilenet_v2.WEIGHTS_FILE,
+        weights_folder="mobilenet_v2",
         widths=ALPHAS,
         **_SYMMETRIC,
     ),
@@ -72,6 +76,7 @@ BACKBONES = {
             "top",
         ),
         weights_file="efficientnetv2-b0_notop.h5",
+        weights_folder="efficientnet_v2",
         options=_UNSCALED,
         **_STANDARD,
     ),
@@ -86,6 +91,7 @@ BACKBONES = {
             *_numbered("conv5_block", range(1, 4)),
         ),
         weights_file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        weights_folder="resnet",
         scale=1.0,
         offset=(-103.939, -116.779, -123.68),
         bgr=True,
@@ -95,6 +101,7 @@ BACKBONES = {
         model_name="MobileNetV3Large",
         blocks=("conv", "expanded_conv", *_numbered("expanded_conv_", range(1, 15)), "conv_1"),
         weights_file="weights_mobilenet_v3_large_224_{alpha}_float_no_top_v2.h5",
+        weights_folder="mobilenet_v3",
         widths=(0.75, 1.0),
         options=_UNSCALED,
         **_SYMMETRIC,
@@ -111,6 +118,7 @@ BACKBONES = {
             ),
         ),
         weights_file="convnext_tiny_notop.h5",
+        weights_folder="convnext",
         options=_UNSCALED,
         **_STANDARD,
     ),
@@ -145,6 +153,12 @@ def load(path: Path | str, chosen: BackboneParams, precision: str = "float32") -
 def imagenet_file(chosen: BackboneParams) -> Path:
     """Where Keras keeps the ImageNet weights of the network, once it has them."""
     return pretrained.cached(BACKBONES[chosen.name].weights_file.format(alpha=chosen.alpha))
+
+
+def imagenet_address(chosen: BackboneParams) -> str:
+    """Where Keras downloads the ImageNet weights of the network from."""
+    folder = BACKBONES[chosen.name].weights_folder
+    return f"{WEIGHTS_ADDRESS}/{folder}/{imagenet_file(chosen).name}"
 
 
 def preprocessed(pixels: Any, model_name: str) -> Any:

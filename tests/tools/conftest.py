@@ -7,7 +7,7 @@ import pytest
 
 from deepfake import params
 from tests.conftest import ROOT
-from tools import experiments, shell, sync, verify
+from tools import clones, experiments, shell, sync
 
 
 def written(path: Path, text: str) -> Path:
@@ -35,7 +35,7 @@ def sweeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shell.git("commit", "-qm", "start")
 
     def run_experiment(name: str, changes: list[str]) -> None:
-        verify.change(tmp_path / "params.yaml", changes)
+        clones.change(tmp_path / "params.yaml", changes)
         settings = params.load(tmp_path / "params.yaml")
         if settings.baseline.max_iter == 1:
             shell.git("reset", "-q", "--hard")
@@ -66,6 +66,6 @@ def sweeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return ""
 
     monkeypatch.setattr(experiments, "dvc", dvc)
-    monkeypatch.setattr(sync, "main", lambda: None)
+    monkeypatch.setattr(sync, "bring_up_to_date", lambda settings: None)
     monkeypatch.setattr("sys.argv", ["sweep", "sweep.yaml"])
     return tmp_path

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepfake import params
-from deepfake.models import mobilenet_v2
+from deepfake.models import registry
 from tests.support.making import split_files, write
 from tools import inspection
 
@@ -69,10 +69,18 @@ def test_other_weights(keras_home: Path, weights: str, says: str) -> None:
     assert says in inspection.weights_warnings(backbone)[0]
 
 
-def test_the_address_is_where_keras_downloads_from() -> None:
+@pytest.mark.parametrize("name", registry.BACKBONES)
+def test_the_address_is_where_keras_downloads_from(keras_home: Path, name: str) -> None:
+    backbone = params.load().backbone.model_copy(update={"name": name, "alpha": 1.0})
     keras = find_spec("keras")  # read, because importing it takes seconds
     assert keras is not None
-    folder = Path(str(keras.origin)).parent
-    source = (folder / "src/applications/mobilenet_v2.py").read_text(encoding="utf-8")
-    assert f'BASE_WEIGHT_PATH = (\n    "{inspection.ADDRESS}"\n)' in source
-    assert mobilenet_v2.imagenet_file(0.35).name.endswith("_0.35_224_no_top.h5")
+    applications = Path(str(keras.origin)).parent / "src/applications"
+    folder, _, file = registry.imagenet_address(backbone).rpartition("/")
+    (source,) = [
+        text
+        for path in applications.glob("*.py")
+        if f'"{folder}/"' in (text := path.read_text(encoding="utf-8"))
+    ]
+    assert f"def {name}(" in source
+    command = inspection.weights_warnings(backbone)[1]
+    assert command == f"  curl --fail --create-dirs -o {keras_home}/models/{file} {folder}/{file}"

@@ -9,7 +9,7 @@ from deepfake.tracking import lineage
 from deepfake.tracking.connection import client
 from deepfake.tracking.run import start_run
 from tests.tools.conftest import written
-from tools import recipes
+from tools import recipes, sync
 from tools.sweep import experiments_of
 from tools.sweep_file import read
 
@@ -65,6 +65,22 @@ def test_the_run_that_trained_the_model_counts_where_dvc_restored_it(images):
     made = recorded("first", 40, current="true")
     recorded("again", 1, current="true", made_by=made)
     assert recipes._recorded("again") == {"seconds": 40, "parameters": 14_353}
+
+
+def test_what_mlflow_does_not_have_is_left_open(images, monkeypatch, capsys):
+    data = str(images / "cache/faces.zip")
+    monkeypatch.setattr("sys.argv", ["recipes", data, "--file", "sweep.yaml"])
+    recipes.main()
+    assert "| slow | 0.95 to 0.977 | 0.900 | 0.800 | – | – |" in capsys.readouterr().out
+    monkeypatch.setattr(sync, "bring_up_to_date", unreachable)
+    recipes.main()
+    printed = capsys.readouterr()
+    assert "| slow | 0.95 to 0.977 | 0.900 | 0.800 | – | – |" in printed.out
+    assert "warning: seconds and parameters are missing: MLflow is down" in printed.err
+
+
+def unreachable(settings):
+    raise PipelineError("MLflow is down")
 
 
 def test_every_recipe_runs_on_the_images_given(images):

@@ -8,7 +8,7 @@ import pytest
 
 from deepfake.common.errors import PipelineError
 from tests.tools.conftest import written
-from tools import experiments, search, shell, sweep, sweep_file, verify
+from tools import clones, experiments, search, shell, sweep, sweep_file
 from tools.sweep_file import Dimension
 
 RANGE = "baseline.C: {low: 0.01, high: 1, log: true}"
@@ -57,7 +57,7 @@ def test_the_seed_decides_what_is_tried(sweeping):
     shutil.rmtree(search.STUDIES)
     assert searched(sweeping, RANGE, trials=1) == first
     shutil.rmtree(search.STUDIES)
-    verify.change(sweeping / "params.yaml", ["seed=7"])
+    clones.change(sweeping / "params.yaml", ["seed=7"])
     shell.git("commit", "-qam", "another seed")
     assert searched(sweeping, RANGE, trials=1) != first
 
@@ -147,7 +147,7 @@ def test_a_study_of_another_space_is_refused(sweeping):
         searched(sweeping, RANGE.replace("0.01", "0.5"))
     with pytest.raises(PipelineError, match=r"space\.seed is .* begun with: not given"):
         searched(sweeping, RANGE + ", seed: {choices: [1]}")
-    verify.change(sweeping / "params.yaml", ["train.dropout=0.5"])
+    clones.change(sweeping / "params.yaml", ["train.dropout=0.5"])
     with pytest.raises(PipelineError, match=r"train\.dropout is 0\.5, but .* begun with: 0\.0"):
         searched(sweeping, RANGE)
     assert (sweeping / "queued").read_text() == queued

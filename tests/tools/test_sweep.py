@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.conftest import written
-from tools import sweep, verify
+from tools import clones, sweep
 
 
 def swept(sweeping: Path, grid: str, name: str = "c") -> None:
@@ -39,7 +39,7 @@ def test_the_order_of_keys_and_values_does_not_change_what_is_done(sweeping):
 def test_an_experiment_with_other_parameters_does_not_count_as_done(sweeping, capsys):
     swept(sweeping, "{baseline.C: [0.1]}")
     (name,) = (sweeping / "queued").read_text().split()
-    verify.change(sweeping / "params.yaml", ["seed=77"])
+    clones.change(sweeping / "params.yaml", ["seed=77"])
     with pytest.raises(SystemExit):
         swept(sweeping, "{baseline.C: [0.1]}")
     said = capsys.readouterr().err
@@ -51,6 +51,6 @@ def test_an_experiment_with_other_parameters_does_not_count_as_done(sweeping, ca
 
 def test_parameters_without_effect_on_results_may_differ(sweeping):
     swept(sweeping, "{baseline.C: [0.1]}")
-    verify.change(sweeping / "params.yaml", ["tracking.experiment=another"])
+    clones.change(sweeping / "params.yaml", ["tracking.experiment=another"])
     swept(sweeping, "{baseline.C: [0.1]}")
     assert len((sweeping / "queued").read_text().split()) == 1

@@ -9,7 +9,7 @@ import pytest
 from deepfake import params
 from deepfake.common.errors import PipelineError
 from deepfake.training import recipes
-from tools import experiments, sweep, sweep_file, verify
+from tools import clones, experiments, sweep, sweep_file
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = params.load(ROOT / "params.yaml").model_dump()
@@ -18,7 +18,7 @@ SHIPPED = params.load(ROOT / "params.yaml").model_dump()
 def changed(changes: dict[str, Any]) -> params.Params:
     values = copy.deepcopy(SHIPPED)
     for key, value in changes.items():
-        assert verify.assign(values, key, value)
+        assert clones.assign(values, key, value)
     return params.validate(values)
 
 
