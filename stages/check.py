@@ -10,6 +10,7 @@ from deepfake import params
 from deepfake.common import paths
 from deepfake.common.files import write_text
 from deepfake.exporting import formats
+from deepfake.inference import extraction
 from deepfake.ingest import external
 from deepfake.models import registry, tensorflow_setup
 from deepfake.sources import open_source
@@ -25,6 +26,8 @@ def main() -> None:
     Path("params.yaml").touch()
     settings = params.load()
     recipes.check(settings)
+    if settings.train.recipe == "probe" and settings.execution.executor == "local":
+        extraction.chosen_engine(settings.embed.engine, settings.backbone.precision)
     formats.check(settings.export.formats)
     _check_sources(settings)
     wanted = settings.backbone.weights == "imagenet" and settings.train.recipe != "cnn"

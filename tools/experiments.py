@@ -7,6 +7,7 @@ same name wherever they stand in a file. Experiments that DVC already has are no
 import hashlib
 import json
 import time
+from functools import cache
 from typing import Any
 
 from deepfake import params
@@ -17,10 +18,12 @@ from tools.clones import assign
 from tools.shell import dvc, git
 from tools.sweep_file import Overrides
 
-_POLL_SECONDS = 3.0
+# Between looks at the queue: a look takes a second of a processor, which the experiments want.
+_FEWEST_SECONDS, _MOST_SECONDS = 3.0, 20.0
 _LOOKS = 5  # at the queue, until it is said to be unreadable
 _NAME_DIGITS = 8
 # Sections of params.yaml that do not change a result.
+_OF_RECIPES = {"backbone", "embed", "train"}
 _WITHOUT_EFFECT = {"execution", "tracking"}
 
 
@@ -34,7 +37,8 @@ def parameters(named: dict[str, Overrides]) -> dict[str, params.Params]:
     """Compute all parameters of each experiment: those of `params.yaml` with its overrides.
 
     Raises:
-        PipelineError: an override names no parameter, or a value is not allowed.
+        PipelineError: an override names no parameter, a value is not allowed, or the recipe names
+            what is not there.
     """
     found = {}
     unchanged = params.load()
@@ -45,7 +49,20 @@ def parameters(named: dict[str, Overrides]) -> dict[str, params.Params]:
             if not assign(values, key, value):
                 raise PipelineError(f"{origin}: params.yaml has no {key}")
         found[name] = params.validate(values, origin)
+        try:
+            _check_recipe(found[name].model_dump_json(include=_OF_RECIPES))
+        except PipelineError as error:
+            raise PipelineError(f"{origin}: {error}") from None
     return found
+
+
+@cache
+def _check_recipe(sections: str) -> None:
+    """Check the sections that a recipe consists of, as stage `check` does in each experiment."""
+    from deepfake.training import recipes
+
+    values = params.load().model_dump(mode="json") | json.loads(sections)
+    recipes.check(params.validate(values))
 
 
 def run(named: dict[str, Overrides], jobs: int, executor: str = "local") -> dict[str, str]:
@@ -141,6 +158,7 @@ def _wait(names: list[str], jobs: int) -> None:
         return
     dvc("queue", "start", "-j", str(jobs))
     states: dict[str, str] = {}
+    seconds = _FEWEST_SECONDS
     while True:
         now = _states(names)
         for name in names:
@@ -149,7 +167,8 @@ def _wait(names: list[str], jobs: int) -> None:
         states = now
         if all(states.get(name) in ("Success", "Failed") for name in names):
             return
-        time.sleep(_POLL_SECONDS)
+        time.sleep(seconds)
+        seconds = min(1.2 * seconds, _MOST_SECONDS)
 
 
 def _states(names: list[str]) -> dict[str, str]:
@@ -170,5 +189,5 @@ def _queue_status() -> str:
         except PipelineError:
             # DVC's workers write the files behind it in place, and it fails when it reads one that
             # is half-written ("Expecting value"). A moment later the file is whole.
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_FEWEST_SECONDS)
     return dvc("queue", "status")

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from deepfake.evaluation import intervals, ranking
 from deepfake.evaluation.bootstrap import resamples
@@ -67,7 +66,8 @@ def measured(
     """Compute `OF_BOTH` and `ERROR_RATES`, each with its interval.
 
     `OF_BOTH` have a percentile bootstrap over the images, each class by itself. The error rates
-    have Wilson's interval (1927), which does not shrink to nothing where no image is wrong.
+    have the exact interval of a share (`intervals.exact`), which does not shrink to nothing where
+    no image is wrong.
 
     Args:
         table: predictions of at least one image.
@@ -103,9 +103,8 @@ def measured(
 
 
 def _rate(wrong: np.ndarray, confidence: float) -> dict[str, float]:
-    result = binomtest(int(wrong.sum()), len(wrong))
-    low, high = result.proportion_ci(confidence, method="wilson")
-    return {"value": float(wrong.mean()), "low": float(low), "high": float(high)}
+    interval = intervals.exact(int(wrong.sum()), len(wrong), confidence)
+    return {"value": float(wrong.mean()), **interval}
 
 
 def _of_sample(

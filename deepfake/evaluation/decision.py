@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 from deepfake.common.files import JSON_DIGITS, read_json, reading, write_json
 from deepfake.common.labels import FAKE, REAL
 from deepfake.evaluation import metrics
+from deepfake.evaluation.intervals import exact
 from deepfake.params import EvaluateParams, Rule
 
+_FEWEST_OF_RULE = 50  # images of each class: a share of them has a standard error of up to 0.07
+_CONFIDENCE = 0.95
+_WIDE = 2.0  # times the rate asked for: an interval that reaches beyond is told
 _ROUNDING = 1e-9  # so that a share of 0.02 of 50 images allows one
 
 
@@ -98,7 +102,7 @@ def decide(
         if not isinstance(rule, int | float):
             threshold = choose(reals, fakes, rule)
         lower, upper = uncertain_band(reals, fakes, threshold, rate)
-        said += _too_few(chosen, len(reals), len(fakes))
+        said += _too_few(chosen, reals, fakes, threshold)
     return Decision(
         temperature, rule, threshold, lower, upper, rate, len(reals), len(fakes),
         model_sha256, tuple(said),
@@ -194,23 +198,51 @@ def _from(scores: np.ndarray, cuts: np.ndarray) -> NDArray[np.int64]:
     return np.asarray(len(scores) - np.searchsorted(scores, cuts, side="left"))
 
 
-def _too_few(chosen: EvaluateParams, reals: int, fakes: int) -> list[str]:
-    """What `valid` has too few images for: to show an error of 1% takes 100 of them."""
-    found = []
+def _too_few(
+    chosen: EvaluateParams, reals: np.ndarray, fakes: np.ndarray, threshold: float
+) -> list[str]:
+    """What `valid` has too few images for.
+
+    Args:
+        chosen: the rule, and the error rate outside the uncertain band.
+        reals, fakes: scores, at least one each.
+        threshold: what the rule gave.
+    """
+    found, fewest = [], min(len(reals), len(fakes))
+    counted = f"it has {len(reals):,} reals and {len(fakes):,} fakes"
     if isinstance(chosen.threshold, dict):
-        rate = chosen.threshold["fpr"]
-        needed = math.ceil(1 / rate - _ROUNDING)
-        if reals < needed:
-            found.append(
-                f"valid is too small for a false positive rate of {rate:g}: it has {reals:,} "
-                f"reals, and at least {needed:,} are needed. With fewer, not one of them may be "
-                "predicted fake."
-            )
+        found += _of_rate(chosen.threshold["fpr"], reals, threshold)
+    elif isinstance(chosen.threshold, str) and fewest < _FEWEST_OF_RULE:
+        found.append(
+            f"valid is too small for the rule {chosen.threshold}: {counted}, and at least "
+            f"{_FEWEST_OF_RULE} of each are needed. With fewer, single images move the threshold."
+        )
     rate = chosen.uncertain.error_rate
     needed = math.ceil(1 / rate - _ROUNDING)
-    if min(reals, fakes) < needed:
+    if fewest < needed:
         found.append(
-            f"valid is too small for an error rate of {rate:g}: it has {reals:,} reals and "
-            f"{fakes:,} fakes, and at least {needed:,} of each are needed."
+            f"valid is too small for an error rate of {rate:g}: {counted}, and at least "
+            f"{needed:,} of each are needed. With fewer, there is no error outside the uncertain "
+            "band."
         )
     return found
+
+
+def _of_rate(rate: float, reals: np.ndarray, threshold: float) -> list[str]:
+    """What the reals of `valid` do not show about a false positive rate."""
+    needed = math.ceil(1 / rate - _ROUNDING)
+    if len(reals) < needed:
+        return [
+            f"valid is too small for a false positive rate of {rate:g}: it has {len(reals):,} "
+            f"reals, and at least {needed:,} are needed. With fewer, not one of them may be "
+            "predicted fake."
+        ]
+    wrong = int((reals >= threshold).sum())
+    high = exact(wrong, len(reals), _CONFIDENCE)["high"]
+    if high <= _WIDE * rate:
+        return []
+    return [
+        f"valid leaves the false positive rate of {rate:g} uncertain: {wrong:,} of its "
+        f"{len(reals):,} reals are predicted fake, which a rate of up to {high:.3f} would also "
+        f"give (exact {_CONFIDENCE:.0%} interval)."
+    ]

@@ -107,24 +107,27 @@ def statistic(name: str, activations: Any) -> Any:
     return ops.take(flat, first * channels + second, axis=1)
 
 
-def check_positions(shapes: Mapping[str, tuple[int, int]], image_size: int) -> None:
-    """Check that a covariance can be taken of each layer.
+def check_positions(shapes: Mapping[str, tuple[int, int]], image_size: int, pooled: str) -> None:
+    """Check that each layer has as many positions as what is taken over them needs.
 
     Args:
         shapes: positions and channels of each layer.
         image_size: in pixels, at which these are.
+        pooled: `covariance`, which has no full rank with fewer positions than channels; `mean_std`,
+            whose standard deviation needs two positions; or `average`.
 
     Raises:
-        PipelineError: an image has fewer positions in a layer than the layer has channels, so that
-            the covariance has no full rank.
+        PipelineError: a layer has fewer.
     """
     for name, (positions, channels) in shapes.items():
-        if positions < channels:
+        needed = {"covariance": channels, "mean_std": 2, "average": 1}[pooled]
+        if positions < needed:
+            instead = ", or use embed.pooling: mean_std" if pooled == "covariance" else ""
             raise PipelineError(
-                f"embed.pooling: covariance: at {image_size} pixels {name} has {positions} "
-                f"positions and {channels} channels; it needs as many positions as channels. "
-                "Raise backbone.image_size (or embed.scales), leave the layer out of "
-                "embed.layers, or use embed.pooling: mean_std"
+                f"embed.pooling: {pooled}: at {image_size} pixels {name} has {positions} "
+                f"positions and {channels} channels; it needs {needed} positions or more. "
+                "Raise backbone.image_size (or embed.scales), or leave the layer out of "
+                f"embed.layers{instead}"
             )
 
 

@@ -227,7 +227,8 @@ def check_layers(chosen: BackboneParams, described: Sequence[str]) -> Any:
         PipelineError: naming the layer and those that are there.
     """
     model = build(chosen, None)
-    names = [layer.name for layer in model.layers[1:]]
+    # Those with a map of the image; some have a vector.
+    names = [layer.name for layer in model.layers[1:] if len(layer.output.shape) == 4]
     for layer in described:
         if layer not in names:
             raise PipelineError(
@@ -237,11 +238,22 @@ def check_layers(chosen: BackboneParams, described: Sequence[str]) -> Any:
 
 
 def shapes(model: Any, described: Sequence[str], image_size: int) -> dict[str, tuple[int, int]]:
-    """Positions and channels of layers, for an image of this size in pixels."""
+    """Positions and channels of layers, for an image of this size in pixels.
+
+    Raises:
+        PipelineError: the image is too small for the network.
+    """
     import keras
 
     outputs = [model.get_layer(name).output for name in described]
-    found = keras.Model(model.inputs, outputs).compute_output_shape((1, image_size, image_size, 3))
+    described_model = keras.Model(model.inputs, outputs)
+    try:
+        found = described_model.compute_output_shape((1, image_size, image_size, 3))
+    except ValueError as error:  # a kernel that is larger than what it is applied to
+        raise PipelineError(
+            f"backbone.image_size: {model.name} cannot see an image of {image_size} pixels "
+            f"({' '.join(str(error).split())[:200]}): raise it, or embed.scales"
+        ) from None
     listed = [found] if len(described) == 1 and not isinstance(found, list) else found
     return {
         name: (int(shape[1]) * int(shape[2]), int(shape[3]))

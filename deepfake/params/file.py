@@ -54,6 +54,11 @@ def _explain(error: Any) -> str:
     if error["type"] == "missing":
         return f"{key}: the key is missing"
     allowed = error["msg"].removeprefix("Value error, ")[:_LONGEST_REASON]
+    if (
+        any(known.startswith(f"{key}.") for known in _keys(Params))
+        and "Value error" in error["msg"]
+    ):
+        return f"{key}: {allowed}"  # of parameters that do not go together, which it names
     return f"{key}: received {received}; {allowed[0].lower() + allowed[1:]}"
 
 

@@ -228,7 +228,7 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainParams":
-        if self.hidden and self.penalty is None:
+        if self.recipe == "probe" and self.hidden and self.penalty is None:
             raise ValueError(
                 "weight_decay: auto needs a linear head (hidden: []); give a number instead"
             )

@@ -82,7 +82,22 @@ def solve(
             f"train: the head did not converge within {found.nit} iterations (gradient "
             f"{slope:.1e}, {TOLERANCE:.0e} wanted) under train.weight_decay {penalty:g}: raise it"
         )
+    if penalty == 0:
+        _require_overlap(rows, labels, weights, found.x)
     return np.asarray(found.x)
+
+
+def _require_overlap(
+    rows: Rows, labels: np.ndarray, weights: np.ndarray, solution: np.ndarray
+) -> None:
+    """Refuse rows that a kernel separates: the longer it is, the smaller the loss, without end."""
+    learnt = weights > 0
+    found = logits(rows, solution)[learnt]
+    if found[labels[learnt] > 0].min() > found[labels[learnt] == 0].max():
+        raise PipelineError(
+            "train.weight_decay: received 0, and the classes of train can be separated, so that "
+            "nothing bounds the head's weights: give a penalty, such as 0.001, or auto"
+        )
 
 
 def logits(rows: Rows, solution: np.ndarray) -> np.ndarray:

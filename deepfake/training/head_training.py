@@ -119,7 +119,10 @@ def _solve(task: _Task) -> Trained:
     weights = balanced(task.labels, task.params.class_weight)[task.labels].astype("float64")
     penalty, penalties = task.params.penalty, None
     if penalty is None:
-        penalty, penalties = cross_validated(task.rows, task.labels, weights, task.seed)
+        views = task.valid.features.shape[1]
+        penalty, penalties = cross_validated(
+            task.rows, task.labels, weights, task.seed, scored=views
+        )
     of_rows = task.labels.repeat(task.rows.views)
     iterations, history = 0, list[Row]()
 

@@ -10,23 +10,33 @@ from deepfake.evaluation.ranking import roc_auc
 from deepfake.training import convex_head
 from deepfake.training.rows import Rows
 
-GRID = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # from strong to weak: each starts at the last solution
+# From strong to weak: each starts at the last solution.
+GRID = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 FOLDS = 5
 
 
 def cross_validated(
-    rows: Rows, labels: np.ndarray, weights: np.ndarray, seed: int, grid: Sequence[float] = GRID
+    rows: Rows,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+    *,
+    scored: int,
+    grid: Sequence[float] = GRID,
 ) -> tuple[float, pd.DataFrame]:
     """Compare penalties by the log loss of images that were not learnt from.
 
     The images of `train` are shuffled into `FOLDS` parts of equal shares of both classes. All views
-    of an image are in the same part, and an image's logit is the mean over its views. Whitening and
+    of an image are in the same part, and an image's logit is the mean over those of its views that
+    are not altered, as the image model has it. Whitening and
     standardisation, which know no labels, are those of all of `train`.
 
     Args:
         rows: of the images, one a view.
         labels: of the images, (n,).
         weights: of the images in the loss, (n,).
+        scored: how many of an image's rows, the first ones, are views of the image as it is; the
+            others are of altered versions (`embed.augment`).
 
     Returns:
         The best penalty, and a table with `weight_decay`, `log_loss` and `roc_auc`, and their
@@ -44,7 +54,7 @@ def cross_validated(
                     rows, labels.repeat(rows.views), learning, penalty, start=start
                 )
                 of_rows = convex_head.logits(rows, start).reshape(-1, rows.views)
-                logits = of_rows.mean(axis=1)[held_out]
+                logits = of_rows[held_out, :scored].mean(axis=1)
                 losses = np.logaddexp(0, np.where(labels[held_out] > 0, -logits, logits))
                 found.append((penalty, float(losses.mean()), roc_auc(labels[held_out], logits)))
                 bar.update()

@@ -59,10 +59,9 @@ def check(settings: Params) -> None:
 
 def _check_positions(settings: Params, shapes: Callable[[int], dict[str, tuple[int, int]]]) -> None:
     """Check the sizes that an image is shown in; `shapes`: positions and channels of the layers."""
-    if settings.embed.pooling == "covariance":
-        for scale in settings.embed.scales:
-            size = round(scale * settings.backbone.image_size)
-            pooling.check_positions(shapes(size), size)
+    for scale in settings.embed.scales:
+        size = round(scale * settings.backbone.image_size)
+        pooling.check_positions(shapes(size), size, settings.embed.pooling)
 
 
 def train_on_images(

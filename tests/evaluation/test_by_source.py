@@ -52,7 +52,7 @@ def test_no_error_among_few_images_does_not_count_as_certain() -> None:
     reals = table(20).assign(score=0.1).query("label == 0")
     found = by_source.measured(reals, **HOW)["false_positive_rate"]
     assert (found["value"], found["low"]) == (0, 0)
-    assert found["high"] == pytest.approx(0.278, abs=0.001)  # Wilson, 0 of 10
+    assert found["high"] == pytest.approx(0.3085, abs=0.001)  # 1 - 0.025 ** (1 / 10)
 
 
 def test_each_source_is_measured_by_itself() -> None:

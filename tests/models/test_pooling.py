@@ -64,6 +64,15 @@ def test_a_layer_with_fewer_positions_than_channels_is_refused():
         return {name: mobilenet_v2.shape(name, 1.0, size) for name in layers}
 
     for size in (384, 160):
-        pooling.check_positions(shapes(size), size)
+        pooling.check_positions(shapes(size), size, "covariance")
     with pytest.raises(PipelineError, match=r"144 pixels block_12_add has 81 positions and 96 ch"):
-        pooling.check_positions(shapes(144), 144)
+        pooling.check_positions(shapes(144), 144, "covariance")
+
+
+@pytest.mark.parametrize(("pooled", "fewest"), [("covariance", 8), ("mean_std", 2), ("average", 1)])
+def test_each_pooling_has_its_fewest_positions(pooled, fewest):
+    pooling.check_positions({"layer": (fewest, 8)}, 96, pooled)
+    with pytest.raises(
+        PipelineError, match=f"pooling: {pooled}: at 96 .* needs {fewest} positions"
+    ):
+        pooling.check_positions({"layer": (fewest - 1, 8)}, 96, pooled)

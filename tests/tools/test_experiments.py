@@ -1,5 +1,7 @@
 """The names and parameters of experiments; how they run is in `test_sweep.py`."""
 
+import re
+
 import pytest
 
 from deepfake.common.errors import PipelineError
@@ -14,6 +16,23 @@ def test_unusable_parameters_are_refused_by_key_and_value(monkeypatch):
         experiments.parameters({"a-01": {"train.dropout": 0.5}, "a-02": {"train.dropout": 2.0}})
     with pytest.raises(PipelineError, match=r"params\.yaml has no train\.drop\.out"):
         experiments.parameters({"a-01": {"train.drop.out": 0.5}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"embed.layers": ["block_99_add"]}, "embed.layers: MobileNetV2 has no layer"),
+        ({"train.cnn.layers": ["c8", "d1"]}, "train.cnn.layers: received d1 on a map"),
+        (
+            {"train.recipe": "transfer", "train.transfer.unfreeze_from": "nope"},
+            "train.transfer.unfreeze_from: received 'nope'; the blocks of MobileNetV2",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused_before_anything_runs(sweeping, changes, told):
+    with pytest.raises(PipelineError, match=f"^b .*{re.escape(told)}"):
+        experiments.run({"a": {"baseline.C": 0.5}, "b": changes}, jobs=1)
+    assert (sweeping / "queued").read_text() == ""
 
 
 def test_nothing_runs_if_one_experiment_is_not_allowed(sweeping):
@@ -56,7 +75,7 @@ def test_a_status_that_dvc_cannot_read_is_asked_for_again(sweeping, monkeypatch)
         return working(*arguments)
 
     monkeypatch.setattr(experiments, "dvc", half_written)
-    monkeypatch.setattr(experiments, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(experiments, "_FEWEST_SECONDS", 0)
     assert experiments.run({"a": {"baseline.C": 0.5}}, jobs=1).keys() == {"a"}
 
 
@@ -65,6 +84,6 @@ def test_a_status_that_dvc_never_can_read_is_its_error(sweeping, monkeypatch):
         raise PipelineError(f"dvc {' '.join(arguments)} failed: Expecting value")
 
     monkeypatch.setattr(experiments, "dvc", broken)
-    monkeypatch.setattr(experiments, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(experiments, "_FEWEST_SECONDS", 0)
     with pytest.raises(PipelineError, match="dvc queue status failed: Expecting value"):
         experiments.run({"a": {"baseline.C": 0.5}}, jobs=1)

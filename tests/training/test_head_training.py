@@ -267,3 +267,49 @@ def test_folds_have_equal_shares_of_both_classes():
     for fold in range(penalty.FOLDS):
         assert np.bincount(labels[folds == fold]).tolist() == [5, 10]
     assert (folds != penalty.stratified(labels, 4)).any()
+
+
+def test_altered_versions_of_an_image_do_not_judge_a_penalty(tmp_path):
+    features = table(100, 3).features.copy()
+    features[:, 1] = np.random.default_rng(5).normal(10, 100, features[:, 1].shape)  # useless
+    rows = Rows(Scaling.fit(features, Whitener()), features, tmp_path / "rows")
+    labels, ones = (np.arange(100) % 2).astype("int8"), np.ones(100)
+    _, of_originals = penalty.cross_validated(rows, labels, ones, 0, scored=1, grid=[0.1])
+    _, of_both = penalty.cross_validated(rows, labels, ones, 0, scored=2, grid=[0.1])
+    assert of_originals["roc_auc"][0] > of_both["roc_auc"][0] + 0.02
+
+
+def test_a_head_that_nothing_bounds_is_refused(tmp_path):
+    features = np.random.default_rng(0).normal(size=(60, 1, 100)).astype("float32")
+    rows = Rows(Scaling.fit(features, Whitener()), features, tmp_path / "rows")
+    labels = (np.arange(60) % 2).astype("int8")
+    with pytest.raises(PipelineError, match=r"train\.weight_decay: received 0, and the classes"):
+        convex_head.solve(rows, labels, np.ones(60), 0.0)
+    labels[:2] = 1 - labels[:2]
+    features[:2] = features[2:4]  # the same images with other labels: no kernel separates them
+    rows = Rows(Scaling.fit(features, Whitener()), features, tmp_path / "rows")
+    assert np.isfinite(convex_head.solve(rows, labels, np.ones(60), 0.0)).all()
+
+
+@pytest.mark.slow
+def test_two_numbers_of_threads_meet_at_the_same_optimum(python, tmp_path):
+    code = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from deepfake.models.whitening import Whitener\n"
+        "from deepfake.training import convex_head\n"
+        "from deepfake.training.rows import Rows, Scaling\n"
+        "drawn = np.random.default_rng(0)\n"
+        "features = drawn.normal(size=(400, 2, 3000)).astype('float32')\n"
+        "labels = (np.arange(400) % 2).astype('int8')\n"
+        "features[:, :, :50] += 0.2 * labels[:, None, None]\n"
+        "rows = Rows(Scaling.fit(features, Whitener()), features, Path(sys.argv[1] + '.rows'))\n"
+        "found = convex_head.solve(rows, labels.repeat(2), np.ones(800), 0.001)\n"
+        "np.save(sys.argv[1], convex_head.logits(rows, found))\n"
+    )
+    scores = []
+    for threads in ("1", "2"):
+        command, environment = python(code, tmp_path / threads, OPENBLAS_NUM_THREADS=threads)
+        subprocess.run(command, env=environment, check=True)
+        scores.append(1 / (1 + np.exp(-np.load(tmp_path / f"{threads}.npy"))))
+    assert np.abs(scores[0] - scores[1]).max() < 1e-4
+    assert scores[0].std() > 0.1

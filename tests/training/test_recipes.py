@@ -50,6 +50,29 @@ def test_the_recipes_in_experiments_can_be_used(name: str, monkeypatch: Any) -> 
             "train.fine_tune.epochs: received 1 with backbone.name ResNet50; it must be 0",
         ),
         ({"embed.layers": ["block_99"]}, "embed.layers: MobileNetV2 has no layer 'block_99'"),
+        (
+            {
+                "backbone.image_size": 32,
+                "embed.scales": [0.5],
+                "embed.layers": ["out_relu"],
+                "embed.pooling": "mean_std",
+            },
+            "embed.pooling: mean_std: at 16 pixels out_relu has 1 positions",
+        ),
+        (
+            {"backbone.name": "EfficientNetV2B0", "embed.layers": ["block4a_se_squeeze"]},
+            "embed.layers: EfficientNetV2B0 has no layer 'block4a_se_squeeze'",
+        ),
+        (
+            {
+                "backbone.name": "ConvNeXtTiny",
+                "backbone.image_size": 32,
+                "embed.scales": [0.1],
+                "embed.layers": ["convnext_tiny_stage_0_block_0_identity"],
+                "embed.pooling": "average",
+            },
+            "backbone.image_size: convnext_tiny cannot see an image of 3 pixels",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], told: str) -> None:
@@ -66,6 +89,10 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], told: str) -> Non
         ({"train.transfer.dropout": [0.1, 0.2]}, "must have one value for each of units [128]"),
         ({"train.transfer.input_size": 31}, "greater than or equal to 32"),
         ({"train.cnn.layers": []}, "at least 1 item"),
+        (
+            {"train.hidden": [8], "train.weight_decay": "auto"},
+            "\n  train: weight_decay: auto needs a linear head (hidden: [])",
+        ),
     ],
 )
 def test_the_schema_refuses_what_is_not_there(changes: dict[str, Any], told: str) -> None:
