@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,28 @@ def writing(path: Path | str, partial: Path | None = None) -> Iterator[None]:
         if known is None:
             raise
         raise known from error
+
+
+def read_regular(path: Path | str, most: int) -> bytes | None:
+    """Read at most `most` bytes of a file, without waiting for what a pipe may bring.
+
+    Returns:
+        None if it is no regular file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
+            return file.read(most)
+    except IsADirectoryError:
+        return None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def move(path: Path, target: Path) -> None:

@@ -155,8 +155,8 @@ def require_pixels(image: Any) -> None:
     numbers = array.size and np.issubdtype(array.dtype, np.number)
     values = f" from {array.min():g} to {array.max():g}" if numbers else ""
     raise PipelineError(
-        f"images are expected as uint8, 0 to 255, of shape (n, height, width, 3); received an "
-        f"image of {array.dtype}{values}, of shape {array.shape}"
+        f"an image is expected as uint8, 0 to 255, of shape (height, width, 3); received "
+        f"{array.dtype}{values}, of shape {array.shape}"
     )
 
 

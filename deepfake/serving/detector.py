@@ -6,6 +6,7 @@ Needs NumPy, Pillow and OpenVINO alone.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -13,7 +14,9 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from deepfake.common import paths
-from deepfake.common.files import JSON_DIGITS
+from deepfake.common.errors import PipelineError
+from deepfake.common.files import JSON_DIGITS, read_regular
+from deepfake.common.text import printable
 from deepfake.common.threads import ordered
 from deepfake.data import images
 from deepfake.serving import description
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from deepfake.serving.explanation import Explanation
 
 MOST_BYTES = 200_000_000  # of an image file
+# Why a file is refused, beside `data.images.REASONS`.
+TOO_LARGE = f"larger than {MOST_BYTES // 10**6} MB"
+NOT_REGULAR = "not a regular file"
 _REGISTERED = ("models:/", "runs:/")
 
 
@@ -130,7 +136,7 @@ class Detector:
             >>> detector.predict(b"the bytes of a file")
             [Prediction(name='image 1', score=None, verdict=None, reason='not an image')]
         """
-        return list(self.stream(_several(images)))
+        return list(self.stream(several(images)))
 
     def stream(self, images: Iterable[Image]) -> Iterator[Prediction]:
         """Score any number of images, in order and in bounded memory.
@@ -200,24 +206,44 @@ class _Loaded:
         return score(self.pixels)
 
 
-def _several(given: Image | Iterable[Image]) -> Iterable[Image]:
+def several(given: Image | Iterable[Image]) -> Iterable[Image]:
+    """The images in what `Detector.predict` takes."""
     if isinstance(given, np.ndarray):
         return given if given.ndim == 4 else [given]
     one = isinstance(given, str | Path | bytes | NamedImage | PillowImage.Image)
     return [given] if one else given  # type: ignore[list-item, return-value]
 
 
-def pixels_of(image: Image) -> np.ndarray:
-    """The uint8 pixels (height, width, 3) of an image.
+def the_only(given: Image | Iterable[Image]) -> Image:
+    """The image in what `Detector.predict` takes, if it is a single one.
 
     Raises:
-        BadImage: it cannot be read or decoded.
-        PipelineError: an array does not hold uint8 pixels.
+        PipelineError: there is none, or more than one.
+    """
+    images = list(islice(several(given), 2))
+    if len(images) != 1:
+        received = "several" if images else "none"
+        raise PipelineError(f"one image is explained at a time; received {received}")
+    return images[0]
+
+
+def decoded(image: Image) -> tuple[str, np.ndarray]:
+    """The name of an image, and its uint8 pixels (height, width, 3).
+
+    Raises:
+        PipelineError: it cannot be read or decoded, or an array does not hold uint8 pixels.
     """
     loaded = _loaded(image, 1)
-    if loaded.reason:
-        raise images.BadImage(loaded.reason)
-    return images.decode(loaded.data) if loaded.data is not None else loaded.pixels  # type: ignore
+    try:
+        if loaded.reason:
+            raise images.BadImage(loaded.reason)
+        pixels = images.decode(loaded.data) if loaded.data is not None else loaded.pixels
+    except images.BadImage as error:
+        raise PipelineError(
+            f"{printable(loaded.name)}: cannot be explained: {error.reason}"
+        ) from None
+    assert pixels is not None
+    return loaded.name, pixels
 
 
 def _loaded(image: Image, number: int) -> _Loaded:
@@ -247,15 +273,14 @@ def _loaded(image: Image, number: int) -> _Loaded:
 
 def _read(path: Path) -> _Loaded:
     """Read an image file that is not too large."""
+    name = str(path)
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            return _Loaded(str(path), reason="not a regular file")
-        if size > MOST_BYTES:
-            return _Loaded(str(path), reason=f"larger than {MOST_BYTES // 10**6} MB")
-        return _Loaded(str(path), path.read_bytes())
+        data = read_regular(path, MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # a null character in a path is a ValueError
-        return _Loaded(str(path), reason=f"cannot be read: {getattr(error, 'strerror', error)}")
+        return _Loaded(name, reason=f"cannot be read: {getattr(error, 'strerror', error)}")
+    if data is None:
+        return _Loaded(name, reason=NOT_REGULAR)
+    return _Loaded(name, reason=TOO_LARGE) if len(data) > MOST_BYTES else _Loaded(name, data)
 
 
 def _memory(loaded: _Loaded) -> int:

@@ -2,7 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from deepfake.serving.detector import Detector, NamedImage, Prediction
 
@@ -34,11 +36,26 @@ def files(images: Iterable[tuple[str, str | bytes]]) -> Files:
     return [(name, decoded(image)) for name, image in images]
 
 
-def predict(detector: Detector, files: Files) -> list[Prediction]:
-    """The prediction of each image, in order; what is not base64 is refused as that."""
-    usable = [NamedImage(name, data) for name, data in files if data is not None]
+def predict(
+    detector: Detector, named: Sequence[tuple[str, bytes | np.ndarray | None]]
+) -> list[Prediction]:
+    """The prediction of each image, in order.
+
+    Args:
+        detector: scores them.
+        named: names, and bytes of image files or uint8 pixels (height, width, 3), which have no
+            name in their prediction. None stands for text that is not base64, which is refused.
+
+    Raises:
+        PipelineError: an array does not hold uint8 pixels.
+    """
+    usable = [
+        NamedImage(name, image) if isinstance(image, bytes) else image
+        for name, image in named
+        if image is not None
+    ]
     found = iter(detector.predict(usable))
     return [
-        Prediction(name, None, None, NOT_BASE64) if data is None else next(found)
-        for name, data in files
+        Prediction(name, None, None, NOT_BASE64) if image is None else next(found)
+        for name, image in named
     ]

@@ -18,13 +18,12 @@ from PIL import Image as Pillow
 
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import reading
-from deepfake.common.text import printable
 from deepfake.data.images import resized
 from deepfake.models.symmetries import undone
 from deepfake.serving import description
 from deepfake.serving.contributions import by_position, spread, statistics
 from deepfake.serving.dense import Dense
-from deepfake.serving.detector import Detector, Image, Prediction, pixels_of
+from deepfake.serving.detector import Detector, Image, Prediction, decoded, the_only
 
 Heat = NDArray[np.float32]
 
@@ -77,14 +76,10 @@ def explain(detector: Detector, image: Image) -> Explanation:
         PipelineError: the image is refused, or the detector cannot explain; the message says why.
     """
     explainer = _explainer(detector.folder.resolve(), detector.description.digest)
-    predictions = detector.predict(image)
-    if len(predictions) != 1:
-        raise PipelineError(f"one image is explained at a time; received {len(predictions)}")
-    (prediction,) = predictions
-    if prediction.reason is not None:
-        name = printable(prediction.name)
-        raise PipelineError(f"{name}: cannot be explained: {prediction.reason}")
-    square = resized(pixels_of(image), detector.description.image_size)
+    name, pixels = decoded(the_only(image))
+    score = detector.score(pixels)
+    prediction = Prediction(name, score, detector.verdict(score))
+    square = resized(pixels, detector.description.image_size)
     _, heat, base = explainer(square)
     shown = square.round().astype("uint8")
     return Explanation(prediction, heat, base, explainer.method, explainer.exact, shown)

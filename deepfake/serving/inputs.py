@@ -5,7 +5,6 @@ Everything is listed before anything is read, so that a mistyped path is told at
 
 import glob
 import os
-import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,15 +12,14 @@ from functools import cache
 from pathlib import Path
 
 from deepfake.common.errors import PipelineError
+from deepfake.common.files import read_regular
 from deepfake.common.text import shown
 from deepfake.data.images import SUFFIXES
 from deepfake.serving import addresses, tables, zips
-from deepfake.serving.detector import MOST_BYTES
+from deepfake.serving.detector import MOST_BYTES, NOT_REGULAR, TOO_LARGE
 from deepfake.serving.places import Place, Refused, ZipMember
 
 STANDARD_INPUT = "-"
-TOO_LARGE = f"larger than {MOST_BYTES // 10**6} MB"
-NOT_REGULAR = "not a regular file"
 OUTSIDE = "link out of the folder"
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # what Windows and macOS add by themselves
 
@@ -240,17 +238,12 @@ def _within(path: str, root: str) -> bool:
 
 def _content(path: str) -> bytes:
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Refused(NOT_REGULAR)
-            return _at_most(file.read(MOST_BYTES + 1))
+        data = read_regular(path, MOST_BYTES + 1)
     except OSError as error:
         raise Refused(f"cannot be read: {error.strerror}") from None
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe, say, would otherwise wait for someone who writes to it."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if data is None:
+        raise Refused(NOT_REGULAR)
+    return _at_most(data)
 
 
 @cache

@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from deepfake.common.errors import PipelineError
-from deepfake.serving.detector import Detector, Prediction
-from deepfake.serving.encoded import NOT_BASE64, decoded
+from deepfake.serving import encoded
+from deepfake.serving.detector import Detector
 
 COLUMN = "image"
 _FIELDS = ("score", "verdict", "reason")
@@ -48,19 +48,12 @@ class Model:
             MlflowException: there is no column `image`, or an array does not hold uint8 pixels.
         """
         try:
-            found = self._predictions([_file_or_pixels(image) for image in _listed(model_input)])
+            images = [("", _file_or_pixels(image)) for image in _listed(model_input)]
+            found = encoded.predict(self._detector, images)
         except PipelineError as error:
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
         rows = [[one.as_dict()[name] for name in _FIELDS] for one in found]
         return pd.DataFrame(rows, columns=list(_FIELDS), dtype=object)
-
-    def _predictions(self, images: list[bytes | np.ndarray | None]) -> list[Prediction]:
-        """The prediction of each image; None stands for text that is not base64."""
-        found = iter(self._detector.predict([image for image in images if image is not None]))
-        return [
-            Prediction("", None, None, NOT_BASE64) if image is None else next(found)
-            for image in images
-        ]
 
 
 def _listed(given: Any) -> list[Any]:
@@ -86,7 +79,7 @@ def _listed(given: Any) -> list[Any]:
 def _file_or_pixels(image: Any) -> bytes | np.ndarray | None:
     """The bytes of an image file, or pixels; None for text that is not base64."""
     if isinstance(image, str | bytes | bytearray | memoryview):
-        return decoded(image if isinstance(image, str) else bytes(image))
+        return encoded.decoded(image if isinstance(image, str) else bytes(image))
     try:
         pixels = np.asarray(image)
     except ValueError:

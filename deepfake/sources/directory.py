@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepfake.common.errors import PipelineError
+from deepfake.common.files import read_regular
 from deepfake.common.text import shown
 from deepfake.sources.base import Unreadable
 from deepfake.sources.members import Member, canonical, is_junk
@@ -64,20 +65,12 @@ def read(root: Path, name: str, most: int) -> bytes:
         Unreadable: it is no regular file any more, or cannot be read.
     """
     try:
-        with open(os.path.join(root, name), "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Unreadable(SPECIAL)
-            data: bytes | None = file.read(most)
+        data = read_regular(os.path.join(root, name), most)
     except OSError:
         raise Unreadable(UNREADABLE) from None
-    if data is None:  # there is nothing to read yet
+    if data is None:
         raise Unreadable(SPECIAL)
     return data
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe, say, would otherwise wait for someone who writes to it."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:

@@ -65,7 +65,7 @@ def test_an_opacity_out_of_range_is_refused(explanation: Explanation, opacity: f
 
 
 def test_one_image_is_explained_at_a_time(detector: Detector, face: Path) -> None:
-    with pytest.raises(PipelineError, match="one image is explained at a time; received 2"):
+    with pytest.raises(PipelineError, match="one image is explained at a time; received several"):
         detector.explain([face, face])  # type: ignore[arg-type]
 
 
