@@ -127,8 +127,9 @@ format: install ## put the code in ruff's format
 tour: install ## run the notebook again (notebooks/tour.ipynb)
 	jupyter execute --inplace notebooks/tour.ipynb
 
-docs: install ## write docs/parameters.md and the tables of docs/faults.md
+docs: install ## write docs/parameters.md, docs/sample.jpg and the tables of docs/faults.md
 	python -m tools.parameters
+	python -m tools.sample_sheet
 	python -m tests.support.faults.page
 
 lock: ## compile the requirements and write versions.yaml (UPGRADE=1: the newest that fit)

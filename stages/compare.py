@@ -58,22 +58,10 @@ def main() -> None:
             target = paths.FIGURES / "external.png"
             external.draw(target, groups["external"], chosen.confidence)
         sentence = verdict(facts["roc_auc_image_minus_baseline"], chosen.confidence)
-        text = report.markdown(
-            sentence=sentence,
-            features=read_table(paths.COEFFICIENTS)["feature"].tolist(),
-            data=read_json(paths.DATA_SUMMARY),
-            backbone=read_json(paths.BACKBONE_SUMMARY),
-            training=read_json(paths.TRAINING_SUMMARY),
-            comparison=facts,
-            intervals=spans,
-            decisions={
-                model: {**asdict(decided), "on_test": decision.on_test(decided, scored[model])}
-                for model, decided in decisions.items()
-            },
-            groups=groups,
-            sets=read_json(paths.EXTERNAL_SUMMARY)["sets"],
-            params=settings.model_dump(mode="json"),
-        )
+        text = _report(
+            settings, scored, decisions,
+            sentence=sentence, comparison=facts, intervals=spans, groups=groups,
+        )  # fmt: skip
         write_text(paths.REPORT, text)
         run.params({"compare": chosen.model_dump()})
         run.metrics(facts)
@@ -81,6 +69,28 @@ def main() -> None:
         run.files([paths.REPORT, paths.COMPARISON, paths.FIGURES / "roc.png"])
         run.files([paths.groups(model) for model in MODELS], "groups")
     print("\n".join(report.top(text)))
+
+
+def _report(
+    settings: params.Params,
+    scored: dict[str, pd.DataFrame],
+    decisions: dict[str, decision.Decision],
+    **found: Any,
+) -> str:
+    """The text of `report.md`: what this stage has `found`, and what others wrote."""
+    return report.markdown(
+        features=read_table(paths.COEFFICIENTS)["feature"].tolist(),
+        data=read_json(paths.DATA_SUMMARY),
+        backbone=read_json(paths.BACKBONE_SUMMARY),
+        training=read_json(paths.TRAINING_SUMMARY),
+        decisions={
+            model: {**asdict(decided), "on_test": decision.on_test(decided, scored[model])}
+            for model, decided in decisions.items()
+        },
+        sets=read_json(paths.EXTERNAL_SUMMARY)["sets"],
+        params=settings.model_dump(mode="json"),
+        **found,
+    )
 
 
 def _compare(

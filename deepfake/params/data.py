@@ -10,6 +10,8 @@ from deepfake.params.base import Count, Fraction, Positive, Section, described
 
 
 class SampleParams(Section):
+    """The synthetic sample: how many images, and how large."""
+
     train_per_class: Count = described("images of each class in train")
     valid_per_class: Count = described("images of each class in valid")
     test_per_class: Count = described("images of each class in test")
@@ -20,12 +22,16 @@ class SampleParams(Section):
 
 
 class KaggleParams(Section):
+    """The data set on Kaggle."""
+
     dataset: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9-]+/[A-Za-z0-9][A-Za-z0-9_-]*(/[1-9][0-9]*)?$")
     ] = described("owner/slug/version; without a version: the newest")
 
 
 class ArchiveParams(Section):
+    """Bounds on what a zip or a table may hold."""
+
     max_files: Count = described("files that a zip may list, and rows that a table may have")
     max_gigabytes: Positive = described("GB that all files of a zip may have together, unpacked")
     max_ratio: Annotated[float, Field(ge=1)] = described(
@@ -34,6 +40,8 @@ class ArchiveParams(Section):
 
 
 class CsvParams(Section):
+    """A table that names images and their labels."""
+
     file: str | None = described("table inside the folder that names images and labels, or null")
     path_column: str = described(
         "its column with the path of the image, or its name without suffix"
@@ -68,6 +76,8 @@ def _told_apart(real: list[str], fake: list[str]) -> None:
 
 
 class FolderParams(Section):
+    """Folders or zips of images, and how labels and splits are told in them."""
+
     path: Annotated[
         str | Annotated[list[str], Field(min_length=1, max_length=1000)],
         AfterValidator(_named_apart),
@@ -102,6 +112,8 @@ class FolderParams(Section):
 
 
 class NearDuplicateParams(Section):
+    """When two images count as the same one."""
+
     max_distance: Annotated[int, Field(ge=0, le=15)] = described(
         "bits of 256 by which the perceptual hashes of two images may differ"
     )
@@ -111,6 +123,8 @@ class NearDuplicateParams(Section):
 
 
 class DataParams(Section):
+    """Where the images come from, and which of them are used."""
+
     source: Literal["sample", "kaggle", "folder"] = described("where the images come from")
     limit_per_class: Count | None = described(
         "images of each class of a source, all splits together; null: all of them"

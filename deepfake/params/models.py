@@ -48,6 +48,8 @@ def _penalty(value: object) -> object:
 
 
 class BackboneParams(Section):
+    """The network that sees the images, and the weights that it begins with."""
+
     name: Literal[
         "MobileNetV2", "EfficientNetV2B0", "ResNet50", "MobileNetV3Large", "ConvNeXtTiny"
     ] = described("network of `keras.applications`")
@@ -66,6 +68,8 @@ class BackboneParams(Section):
 
 
 class DrawParams(Section):
+    """Altered versions of the images of `train`, embedded beside them."""
+
     draws: Annotated[int, Field(ge=0, le=100)] = described(
         "altered versions of each training image that the head learns from, too"
     )
@@ -75,6 +79,8 @@ class DrawParams(Section):
 
 
 class EmbedParams(Section):
+    """What of the activations of the network is kept for each image."""
+
     layers: LayerNames = described(
         "layers of the backbone whose activations are described, by Keras's names; of MobileNetV2: "
         "Conv1_relu, block_1_expand_relu to block_16_project_BN, out_relu and those between"
@@ -113,6 +119,8 @@ class EmbedParams(Section):
 
 
 class AugmentParams(Section):
+    """How images are altered at random while a network is trained on them."""
+
     flip: bool = described("mirror half of the images")
     rotation: Annotated[float, Field(ge=0, le=180)] = described(
         "largest rotation in degrees, in either direction"
@@ -135,6 +143,8 @@ class AugmentParams(Section):
 
 
 class FineTuneParams(Section):
+    """Training the last layers of the backbone after the head of `probe`."""
+
     epochs: Whole = described("most epochs of fine-tuning; 0: the backbone stays frozen")
     from_layer: str = described("first layer of MobileNetV2 that is trained; all: every layer")
     learning_rate: Positive = described("learning rate of Adam")
@@ -144,6 +154,8 @@ class FineTuneParams(Section):
 
 
 class TransferParams(Section):
+    """The recipe `transfer`: a backbone with a new head, trained on images in two phases."""
+
     input_size: ImageSide = described("side in pixels of the square that images are resized to")
     scaling: Literal["own", "unit", "symmetric"] = described(
         "pixels as the network sees them; own: as its ImageNet weights expect, unit: 0 to 1, "
@@ -178,6 +190,8 @@ class TransferParams(Section):
 
 
 class CnnParams(Section):
+    """The recipe `cnn`: a small network, trained from scratch."""
+
     input_size: ImageSide = described("side in pixels of the square that images are resized to")
     scaling: Positive = described("number that pixels are divided by")
     layers: Annotated[
@@ -191,6 +205,8 @@ class CnnParams(Section):
 
 
 class TrainParams(Section):
+    """How the image model is made: the recipe, the head of `probe`, and the other recipes."""
+
     recipe: Literal["probe", "transfer", "cnn"] = described(
         "probe: a head on the embeddings; transfer: a backbone with a head, on images; cnn: a "
         "small network from scratch. `transfer` and `cnn` read their own section, `class_weight` "
@@ -205,7 +221,7 @@ class TrainParams(Section):
         "L2 penalty on the weights of the head, from 0; auto: by cross-validation on train"
     )
     learning_rate: Positive = described("learning rate of Adam; a linear head is solved exactly")
-    schedule: Literal["constant", "cosine"] = described("learning rate over the epochs")
+    schedule: Literal["constant", "cosine"] = described("learning rate over the epochs, of `fine_tune`, too")
     batch_size: Count = described("rows of embeddings per step")
     epochs: Count = described("largest number of epochs; a linear head needs none")
     patience: Count = described("epochs without a better validation ROC-AUC before stopping")

@@ -17,6 +17,8 @@ from deepfake.params.models import BackboneParams, EmbedParams, TrainParams
 
 
 class BaselineParams(Section):
+    """The logistic regression on the metadata."""
+
     C: Positive = described("inverse strength of the L2 penalty")
     class_weight: Literal["none", "balanced"] = described(
         "balanced: weight the loss so that both classes count the same"
@@ -51,17 +53,21 @@ def _named_apart(sets: list[ExternalParams]) -> list[ExternalParams]:
 
 
 class UncertainParams(Section):
+    """When an image is called neither real nor fake."""
+
     error_rate: Annotated[float, Field(gt=0, lt=0.5)] = described(
         "share of each class of `valid` that may be called the other class with certainty"
     )
 
 
 class EvaluateParams(Section):
+    """How scores become decisions, and data sets that no model was trained on."""
+
     external: Annotated[
         list[ExternalParams], Field(max_length=100), AfterValidator(_named_apart)
     ] = described(
         "data sets to score and not to train on, each with `name` and `path` of a folder or zip; "
-        "and, if wanted, `real` and `fake` (as in `data.folder`) and `limit_per_class`"
+        "and, if wanted, `real`, `fake` and `csv` (as in `data.folder`) and `limit_per_class`"
     )
     threshold: Rule = described(
         "score from which an image is predicted fake, or the rule that chooses it on `valid`: "
@@ -71,6 +77,8 @@ class EvaluateParams(Section):
 
 
 class CompareParams(Section):
+    """The bootstrap behind the intervals and the comparison of both models."""
+
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = described(
         "bootstrap samples of the test images"
     )
@@ -84,6 +92,8 @@ def _loadable(formats: list[str]) -> list[str]:
 
 
 class ExportParams(Section):
+    """The formats that the detector is exported to."""
+
     formats: Annotated[
         list[Literal["openvino", "onnx", "tflite", "tflite_float16", "tflite_int8"]],
         AfterValidator(distinct),
@@ -119,6 +129,8 @@ class ExecutionParams(Section):
 
 
 class TrackingParams(Section):
+    """What goes to MLflow, and what happens where it is out of reach."""
+
     experiment: Annotated[str, Field(min_length=1)] = described("name of the MLflow experiment")
     policy: Literal["best_effort", "required"] = described(
         "required: a stage fails if its run cannot be logged"

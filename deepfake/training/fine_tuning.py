@@ -8,6 +8,8 @@ epoch, which changes the time but not the result.
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,37 +88,61 @@ def fine_tune(
     limit = cache_megabytes * shards.MEGABYTE if network.has_frozen else 0
 
     with _caches(images, network, shown, cached, work, limit, chosen.batch_size) as caches:
-
-        def run_epoch(epoch: int, rate: float) -> tuple[float, float]:
-            reseed(head, seed, epoch)
-            optimizer.learning_rate = rate
-            labels = caches["train"].labels
-            examples = train_examples(images, augment, seed=seed, epoch=epoch, cached_labels=labels)
-            total, title = shards.count(images, "train"), f"epoch {epoch + 1}"
-            return measured(
-                *run_batches(step, caches["train"], examples, chosen.batch_size, total, title)
-            )
-
-        def validate() -> tuple[np.ndarray, np.ndarray]:
-            examples = valid_examples(images, views, caches["valid"].labels)
-            total = shards.count(images, "valid") * len(views)
-            labels, logits = run_batches(
-                score, caches["valid"], examples, chosen.batch_size, total, "validate"
-            )
-            return labels[:: len(views)], logits.reshape(-1, len(views)).mean(axis=1)
-
+        epochs = _Epochs(images, caches, augment, views, chosen.batch_size, seed)
         phase = Phase(
             name="fine_tune",
             epochs=chosen.epochs,
             patience=chosen.patience,
             learning_rate=chosen.learning_rate,
             schedule=params.schedule,
-            run_epoch=run_epoch,
-            validate=validate,
+            run_epoch=partial(epochs.train, step, head, optimizer),
+            validate=partial(epochs.validate, score),
             variables=[*variables, *optimizer.variables],
             weights=variables,
         )
         return run(phase, work / "fine_tune.npz", on_epoch, start_roc_auc)
+
+
+@dataclass(frozen=True)
+class _Epochs:
+    """The images of an epoch, and how they are shown.
+
+    Attributes:
+        images: the folder of shards.
+        caches: of the activations of each split.
+        augment: how images of `train` are altered.
+        views: of the images of `valid`.
+        batch_size: images per step.
+        seed: of the order and of what is altered.
+    """
+
+    images: Path | str
+    caches: Mapping[str, ActivationCache]
+    augment: Augmentation
+    views: Sequence[str]
+    batch_size: int
+    seed: int
+
+    def train(
+        self, step: Step, head: Any, optimizer: Any, epoch: int, rate: float
+    ) -> tuple[float, float]:
+        """Train for one epoch; returns log loss and ROC-AUC on what was shown."""
+        reseed(head, self.seed, epoch)
+        optimizer.learning_rate = rate
+        cache = self.caches["train"]
+        examples = train_examples(
+            self.images, self.augment, seed=self.seed, epoch=epoch, cached_labels=cache.labels
+        )
+        total, title = shards.count(self.images, "train"), f"epoch {epoch + 1}"
+        return measured(*run_batches(step, cache, examples, self.batch_size, total, title))
+
+    def validate(self, score: Step) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and logits of the images of `valid`, (n,) each, averaged over the views."""
+        cache, count = self.caches["valid"], len(self.views)
+        examples = valid_examples(self.images, self.views, cache.labels)
+        total = shards.count(self.images, "valid") * count
+        labels, logits = run_batches(score, cache, examples, self.batch_size, total, "validate")
+        return labels[::count], logits.reshape(-1, count).mean(axis=1)
 
 
 @contextmanager
