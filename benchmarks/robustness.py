@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from deepfake.common import paths, progress
 from deepfake.common.errors import PipelineError, command
 from deepfake.data import shards
+from deepfake.evaluation import decision
 from deepfake.evaluation.ranking import roc_auc
 from deepfake.inference import scoring
 from deepfake.models import image_model, tensorflow_setup
@@ -81,21 +82,24 @@ def row(name: str, labels: np.ndarray, found: np.ndarray, threshold: float) -> s
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make robustness", description=__doc__)
-    parser.add_argument("--model", type=Path, default=paths.IMAGE_MODEL, help="a .keras file")
+    parser.add_argument("--model", type=Path, default=paths.DETECTOR, help="a .keras file")
     parser.add_argument("--images", type=Path, default=paths.IMAGES, help="a folder of shards")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--threshold", type=float, help="that of the last run by default")
     parser.add_argument("--only", nargs="+", choices=list(ALTERATIONS), default=list(ALTERATIONS))
     chosen = parser.parse_args()
     if not chosen.model.exists():
         raise PipelineError(f"{chosen.model} does not exist: run the pipeline first (`make repro`)")
+    threshold = chosen.threshold
+    if threshold is None:
+        threshold = decision.read(paths.decision("image")).threshold
     tensorflow_setup.start(seed=0, precision="float32")
     model = scoring.scorer(image_model.load(chosen.model))
     print(f"| {chosen.split} | ROC-AUC | accuracy | reals called fake | fakes called fake |")
     print("|---|---:|---:|---:|---:|")
     for name in chosen.only:
         found = scores(model, chosen.images, chosen.split, ALTERATIONS[name], name)
-        print(row(name, *found, chosen.threshold), flush=True)
+        print(row(name, *found, threshold), flush=True)
 
 
 if __name__ == "__main__":

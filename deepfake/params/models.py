@@ -221,7 +221,9 @@ class TrainParams(Section):
         "L2 penalty on the weights of the head, from 0; auto: by cross-validation on train"
     )
     learning_rate: Positive = described("learning rate of Adam; a linear head is solved exactly")
-    schedule: Literal["constant", "cosine"] = described("learning rate over the epochs, of `fine_tune`, too")
+    schedule: Literal["constant", "cosine"] = described(
+        "learning rate over the epochs, also in `fine_tune`"
+    )
     batch_size: Count = described("rows of embeddings per step")
     epochs: Count = described("largest number of epochs; a linear head needs none")
     patience: Count = described("epochs without a better validation ROC-AUC before stopping")
