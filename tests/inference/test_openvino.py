@@ -1,8 +1,11 @@
 """OpenVINO computes what Keras does."""
 
+import os
+
 import numpy as np
 import openvino
 import pytest
+from openvino_telemetry.utils.opt_in_checker import ConsentCheckResult, OptInChecker
 
 from deepfake.common.errors import PipelineError
 from deepfake.data import shards
@@ -35,6 +38,22 @@ def test_conversion_gives_the_same_bytes(network, converted, tmp_path):
     for suffix in (".xml", ".bin"):
         again = (tmp_path / "f.xml").with_suffix(suffix).read_bytes()
         assert again == converted.with_suffix(suffix).read_bytes()
+
+
+def test_the_converter_reports_nothing_to_its_makers(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # where a consent would be kept
+    monkeypatch.delenv("CI", raising=False)
+    asked = []
+    convert = openvino.convert_model
+
+    def noted(model):
+        asked.append(OptInChecker().check(enable_opt_in_dialog=False, disable_in_ci=True))
+        return convert(model)
+
+    monkeypatch.setattr(openvino, "convert_model", noted)
+    openvino_export.export(of_any_size(network), tmp_path / "f.xml")
+    assert asked == [ConsentCheckResult.DECLINED]
+    assert "CI" not in os.environ
 
 
 @pytest.mark.parametrize(("threads", "bound"), [(1, False), (2, None)])
