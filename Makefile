@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro inspect score app serve register rollback test test-fast test-versions lint format tour docs ui show sync sweep recipes verify bench engines scale on-ray capacity robustness deletion load torture lock clean
+.PHONY: help install repro inspect score app serve register rollback test test-all test-fast test-versions lint format tour docs ui show sync sweep recipes verify bench engines scale on-ray capacity robustness deletion load torture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -105,7 +105,10 @@ torture: install ## attack for hours: odd inputs, killed runs; writes docs/fault
 	python -m tests.torture $(if $(INPUTS),--inputs $(INPUTS)) $(if $(KILLS),--kills $(KILLS)) \
 		$(if $(SEED),--seed $(SEED))
 
-test: install lint ## run every check and test, as CI does
+test: install lint ## run the checks and tests, as CI does
+	$(BIN)/python -m pytest -m "not exhaustive" -n 2 --dist loadfile --no-loadscope-reorder --durations 60
+
+test-all: install lint ## run every check and test, also those that take minutes each
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 60
 
 test-fast: install ## run the tests that need no training

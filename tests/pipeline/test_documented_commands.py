@@ -108,7 +108,18 @@ def test_every_skipped_command_is_in_a_page():
         assert any(command.startswith(beginning) for command in printed) or beginning in text
 
 
-@pytest.mark.parametrize("page", PAGES)
+def pages():
+    """Those whose commands run stages are `exhaustive`, but for the README."""
+    for page in PAGES:
+        long = any(
+            command.startswith(("dvc exp run", "dvc repro")) and not skipped(command)
+            for command in commands(page)
+        )
+        marks = [pytest.mark.exhaustive] if long and page != PAGES[0] else []
+        yield pytest.param(page, marks=marks, id=page)
+
+
+@pytest.mark.parametrize("page", pages())
 def test_commands_run_as_printed(ready, page, imagenet_weights):
     if page != PAGES[0]:  # another page is begun with nothing left uncommitted
         ready.run("git", "checkout", "-q", ".")

@@ -7,7 +7,7 @@ import pytest
 from tests.pipeline.conftest import Clone
 from tests.torture.kills import FINE_TUNED, torment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 KILLS, SEED = 4, 2
 LONGEST = 25.0  # seconds; half of a whole run, on two idle cores

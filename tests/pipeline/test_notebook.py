@@ -17,6 +17,7 @@ def test_the_committed_notebook_was_run_and_is_small():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_notebook_runs(computed_clone):
     from nbclient import NotebookClient
 

@@ -62,6 +62,7 @@ experiments:
 """
 
 
+@pytest.mark.exhaustive
 def test_a_sweep_on_two_nodes_one_of_which_is_killed(computed, tmp_path):
     clone = computed.copied(tmp_path / "clone")
     (clone.path / "experiments" / "ray.yaml").write_text(SWEEP)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.pipeline.test_recipes import RECIPES
 from tools.experiments import experiment_name
 
 pytestmark = pytest.mark.slow
@@ -15,6 +16,16 @@ def test_two_runs_give_the_same_bytes(fresh_clone):
     assert agreeing == total
     for path in ("dvc.lock", "data/models/image.keras", "plots/roc.png", "report.md"):
         assert re.search(rf"\| {re.escape(path)} \| [\d,]+ \| yes \|", printed)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_runs_of_a_recipe_give_the_same_bytes(fresh_clone, recipe):
+    changes = [f"-S{change}" for change in (f"train.recipe={recipe}", *RECIPES[recipe])]
+    printed = fresh_clone.run("python", "-m", "tools.verify", *changes)
+    agreeing, total = re.search(r"(\d+) of (\d+) files agree", printed).groups()
+    assert agreeing == total
+    assert re.search(r"\| data/models/image\.keras \| [\d,]+ \| yes \|", printed)
 
 
 def test_sweep_runs_what_is_missing_and_lists_the_best_first(computed_clone):
