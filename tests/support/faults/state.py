@@ -402,7 +402,7 @@ STATE = [
         Attack(
             f"{what} given to the image model",
             ERROR,
-            ("expected as uint8, 0 to 255, of shape (n, height, width, 3)", received),
+            ("expected as uint8, 0 to 255, of shape (height, width, 3)", received),
             lambda _, image=image: said(lambda: keras_engine.resized([image], None)),  # type: ignore[misc]
         )
         for what, image, received in (
