@@ -22,8 +22,8 @@ from tools.sweep_file import Overrides
 _FEWEST_SECONDS, _MOST_SECONDS = 3.0, 20.0
 _LOOKS = 5  # at the queue, until it is said to be unreadable
 _NAME_DIGITS = 8
-# Sections of params.yaml that do not change a result.
-_OF_RECIPES = {"backbone", "embed", "train"}
+_OF_RECIPES = {"backbone", "embed", "train"}  # sections of params.yaml
+# Sections that do not change a result.
 _WITHOUT_EFFECT = {"execution", "tracking"}
 
 

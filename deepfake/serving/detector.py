@@ -214,26 +214,18 @@ def several(given: Image | Iterable[Image]) -> Iterable[Image]:
     return [given] if one else given  # type: ignore[list-item, return-value]
 
 
-def the_only(given: Image | Iterable[Image]) -> Image:
-    """The image in what `Detector.predict` takes, if it is a single one.
+def to_explain(given: Image | Iterable[Image]) -> tuple[str, np.ndarray]:
+    """The name of the only image given, and its uint8 pixels (height, width, 3).
 
     Raises:
-        PipelineError: there is none, or more than one.
+        PipelineError: there is none or more than one, it cannot be read or decoded, or an array
+            does not hold uint8 pixels.
     """
-    images = list(islice(several(given), 2))
-    if len(images) != 1:
-        received = "several" if images else "none"
+    first = list(islice(several(given), 2))
+    if len(first) != 1:
+        received = "several" if first else "none"
         raise PipelineError(f"one image is explained at a time; received {received}")
-    return images[0]
-
-
-def decoded(image: Image) -> tuple[str, np.ndarray]:
-    """The name of an image, and its uint8 pixels (height, width, 3).
-
-    Raises:
-        PipelineError: it cannot be read or decoded, or an array does not hold uint8 pixels.
-    """
-    loaded = _loaded(image, 1)
+    loaded = _loaded(first[0], 1)
     try:
         if loaded.reason:
             raise images.BadImage(loaded.reason)

@@ -23,7 +23,7 @@ from deepfake.models.symmetries import undone
 from deepfake.serving import description
 from deepfake.serving.contributions import by_position, spread, statistics
 from deepfake.serving.dense import Dense
-from deepfake.serving.detector import Detector, Image, Prediction, decoded, the_only
+from deepfake.serving.detector import Detector, Image, Prediction, to_explain
 
 Heat = NDArray[np.float32]
 
@@ -76,7 +76,7 @@ def explain(detector: Detector, image: Image) -> Explanation:
         PipelineError: the image is refused, or the detector cannot explain; the message says why.
     """
     explainer = _explainer(detector.folder.resolve(), detector.description.digest)
-    name, pixels = decoded(the_only(image))
+    name, pixels = to_explain(image)
     score = detector.score(pixels)
     prediction = Prediction(name, score, detector.verdict(score))
     square = resized(pixels, detector.description.image_size)
