@@ -79,20 +79,28 @@ def row(name: str, labels: np.ndarray, found: np.ndarray, threshold: float) -> s
     return f"| {name} | {roc_auc(labels, found):.4f} | {accuracy:.4f} | {' | '.join(share)} |"
 
 
+def threshold_of(model: Path, given: float | None) -> float:
+    """The threshold given; else what was chosen on `valid` for the detector of the last run, and
+    0.5 for any other model."""
+    if given is not None:
+        return given
+    return decision.read(paths.decision("image")).threshold if model == paths.DETECTOR else 0.5
+
+
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make robustness", description=__doc__)
     parser.add_argument("--model", type=Path, default=paths.DETECTOR, help="a .keras file")
     parser.add_argument("--images", type=Path, default=paths.IMAGES, help="a folder of shards")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--threshold", type=float, help="that of the last run by default")
+    parser.add_argument(
+        "--threshold", type=float, help="of the last run for its own detector, else 0.5"
+    )
     parser.add_argument("--only", nargs="+", choices=list(ALTERATIONS), default=list(ALTERATIONS))
     chosen = parser.parse_args()
     if not chosen.model.exists():
         raise PipelineError(f"{chosen.model} does not exist: run the pipeline first (`make repro`)")
-    threshold = chosen.threshold
-    if threshold is None:
-        threshold = decision.read(paths.decision("image")).threshold
+    threshold = threshold_of(chosen.model, chosen.threshold)
     tensorflow_setup.start(seed=0, precision="float32")
     model = scoring.scorer(image_model.load(chosen.model))
     print(f"| {chosen.split} | ROC-AUC | accuracy | reals called fake | fakes called fake |")

@@ -58,11 +58,12 @@ def parameters(named: dict[str, Overrides]) -> dict[str, params.Params]:
 
 @cache
 def _check_recipe(sections: str) -> None:
-    """Check the sections that a recipe consists of, as stage `check` does in each experiment."""
+    """Check the sections that a recipe consists of, as stage `check` does in each experiment, but
+    without TensorFlow, which would keep memory and a GPU while the experiments run."""
     from deepfake.training import recipes
 
     values = params.load().model_dump(mode="json") | json.loads(sections)
-    recipes.check(params.validate(values))
+    recipes.check(params.validate(values), build=False)
 
 
 def run(named: dict[str, Overrides], jobs: int, executor: str = "local") -> dict[str, str]:

@@ -18,6 +18,7 @@ from deepfake.common.yaml12 import MOST_BYTES, parse_yaml
 
 # Decimals of floats in JSON files.
 JSON_DIGITS = 6
+_PIECE = 1 << 20  # bytes read at a time
 
 
 @contextmanager
@@ -66,13 +67,19 @@ def read_regular(path: Path | str, most: int) -> bytes | None:
     Raises:
         OSError: it cannot be read.
     """
+    pieces, left = [], most
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return None
-            return file.read(most)
-    except IsADirectoryError:
-        return None
+            while left and (piece := file.read(min(left, _PIECE))):  # `left` at once is allocated
+                pieces.append(piece)
+                left -= len(piece)
+    except OSError:
+        if os.path.exists(path) and not os.path.isfile(path):  # a folder, a socket
+            return None
+        raise
+    return b"".join(pieces)
 
 
 def _without_waiting(path: str, flags: int) -> int:

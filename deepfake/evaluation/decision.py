@@ -242,7 +242,7 @@ def _of_rate(rate: float, reals: np.ndarray, threshold: float) -> list[str]:
     if high <= _WIDE * rate:
         return []
     return [
-        f"valid leaves the false positive rate of {rate:g} uncertain: {wrong:,} of its "
-        f"{len(reals):,} reals are predicted fake, which a rate of up to {high:.3f} would also "
-        f"give (exact {_CONFIDENCE:.0%} interval)."
+        f"valid leaves the false positive rate of {rate:g} uncertain: with {wrong:,} of its "
+        f"{len(reals):,} reals predicted fake, the rate may be as high as {high:.3f} (exact "
+        f"{_CONFIDENCE:.0%} interval)."
     ]

@@ -56,7 +56,7 @@ def _explain(error: Any) -> str:
     allowed = error["msg"].removeprefix("Value error, ")[:_LONGEST_REASON]
     if (
         any(known.startswith(f"{key}.") for known in _keys(Params))
-        and "Value error" in error["msg"]
+        and error["type"] == "value_error"
     ):
         return f"{key}: {allowed}"  # of parameters that do not go together, which it names
     return f"{key}: received {received}; {allowed[0].lower() + allowed[1:]}"

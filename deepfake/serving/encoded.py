@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,8 +44,8 @@ def predict(
 
     Args:
         detector: scores them.
-        named: names, and bytes of image files or uint8 pixels (height, width, 3), which have no
-            name in their prediction. None stands for text that is not base64, which is refused.
+        named: names, and bytes of image files or uint8 pixels (height, width, 3). None stands for
+            text that is not base64, which is refused.
 
     Raises:
         PipelineError: an array does not hold uint8 pixels.
@@ -56,6 +57,8 @@ def predict(
     ]
     found = iter(detector.predict(usable))
     return [
-        Prediction(name, None, None, NOT_BASE64) if image is None else next(found)
+        Prediction(name, None, None, NOT_BASE64)
+        if image is None
+        else replace(next(found), name=name)
         for name, image in named
     ]

@@ -80,7 +80,8 @@ def solve(
     if not slope <= 10 * TOLERANCE:  # rounding may end it a little above the tolerance
         raise PipelineError(
             f"train: the head did not converge within {found.nit} iterations (gradient "
-            f"{slope:.1e}, {TOLERANCE:.0e} wanted) under train.weight_decay {penalty:g}: raise it"
+            f"{slope:.1e}, {TOLERANCE:.0e} wanted) under train.weight_decay {penalty:g}: give a "
+            "larger one"
         )
     if penalty == 0:
         _require_overlap(rows, labels, weights, found.x)

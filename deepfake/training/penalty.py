@@ -28,8 +28,8 @@ def cross_validated(
 
     The images of `train` are shuffled into `FOLDS` parts of equal shares of both classes. All views
     of an image are in the same part, and an image's logit is the mean over those of its views that
-    are not altered, as the image model has it. Whitening and
-    standardisation, which know no labels, are those of all of `train`.
+    are not altered, as the image model has it. Whitening and standardisation, which know no labels,
+    are those of all of `train`.
 
     Args:
         rows: of the images, one a view.

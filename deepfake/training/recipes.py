@@ -25,8 +25,13 @@ from deepfake.training.loop import Row, State, balanced
 _SCHEDULED = {"patience", "schedule", "batch_size"}
 
 
-def check(settings: Params) -> None:
+def check(settings: Params, *, build: bool = True) -> None:
     """Refuse a recipe that names what is not there, or whose parts do not fit.
+
+    Args:
+        settings: all parameters.
+        build: whether to look at the layers of a backbone that has to be built for it, which takes
+            TensorFlow: any but MobileNetV2.
 
     Raises:
         PipelineError: naming key, value and what is allowed.
@@ -52,6 +57,8 @@ def check(settings: Params) -> None:
                 f"train.fine_tune.epochs: received {train.fine_tune.epochs} with backbone.name "
                 f"{backbone.name}; it must be 0 for all but MobileNetV2: use train.recipe: transfer"
             )
+        if not build:
+            return
         tensorflow_setup.start(seed=settings.seed, precision="float32")
         model = registry.check_layers(backbone, settings.embed.layers)
         _check_positions(settings, lambda size: registry.shapes(model, settings.embed.layers, size))

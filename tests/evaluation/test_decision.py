@@ -114,7 +114,7 @@ def test_too_few_images_are_told_with_the_number_needed() -> None:
     (rule,) = decided(overlapping(49), "f1", error_rate=0.1).notes
     assert "for the rule f1: it has 49 reals and 49 fakes, and at least 50 of each" in rule
     (wide,) = decided(overlapping(100), {"fpr": 0.01}).notes
-    assert "1 of its 100 reals are predicted fake, which a rate of up to 0.054 would also" in wide
+    assert "with 1 of its 100 reals predicted fake, the rate may be as high as 0.054" in wide
     rate, error = decided(overlapping(49), {"fpr": 0.01}).notes
     assert "false positive rate of 0.01: it has 49 reals, and at least 100 are needed" in rate
     assert "error rate of 0.02: it has 49 reals and 49 fakes, and at least 50 of each" in error

@@ -1,10 +1,14 @@
 """What `make robustness` does to images and says about scores."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks import robustness
+from deepfake.common import paths
 from deepfake.common.errors import PipelineError
 from tests.support.making import noise
 from tests.support.networks import write_shards
@@ -41,6 +45,13 @@ def test_scores_are_of_the_altered_images(tmp_path):
 def test_a_row_has_both_error_rates():
     labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.7, 0.4])
     assert robustness.row("x", labels, scores, 0.5) == "| x | 0.7500 | 0.5000 | 0.500 | 0.500 |"
+
+
+def test_the_threshold_of_a_run_is_that_of_its_own_detector(monkeypatch):
+    monkeypatch.setattr(robustness.decision, "read", lambda path: SimpleNamespace(threshold=0.3))
+    assert robustness.threshold_of(paths.DETECTOR, None) == 0.3
+    assert robustness.threshold_of(paths.DETECTOR, 0.7) == 0.7
+    assert robustness.threshold_of(Path("other.keras"), None) == 0.5
 
 
 def test_a_missing_model_is_refused(tmp_path, monkeypatch):
