@@ -11,6 +11,7 @@ REQUIREMENTS ?= $(or $(patsubst $(VENV)/installed-%,%,$(wildcard $(VENV)/install
 INSTALLED := $(VENV)/installed-$(REQUIREMENTS)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install repro inspect score app serve register rollback test test-all test-fast test-versions lint format tour docs ui show sync sweep recipes verify bench engines scale on-ray capacity robustness deletion load torture lock clean
@@ -106,13 +107,13 @@ torture: install ## attack for hours: odd inputs, killed runs; writes docs/fault
 		$(if $(SEED),--seed $(SEED))
 
 test: install lint ## run the checks and tests, as CI does
-	$(BIN)/python -m pytest -m "not exhaustive" -n 2 --dist loadfile --no-loadscope-reorder --durations 60
+	$(PYTEST) -m "not exhaustive" --durations 60
 
 test-all: install lint ## run every check and test, also those that take minutes each
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 60
+	$(PYTEST) --durations 60
 
 test-fast: install ## run the tests that need no training
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
 
 test-versions: ## run the fast tests on Python 3.11, 3.12 and 3.13, each in its own environment
 	tools/test_versions.sh

@@ -9,7 +9,6 @@ and `docs/bench.png`.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,10 +21,10 @@ from typing import Any
 from benchmarks import harness, images
 from benchmarks.harness import Comparison, Measurement
 from benchmarks.processes import timed
-from deepfake.common.errors import PipelineError, command
+from deepfake.common.errors import command
 from deepfake.common.files import read_json
 from deepfake.sources import open_source
-from tools import clones
+from tools import clones, shell
 from tools.shell import git
 
 RESULTS, CHART = Path("benchmarks/results.json"), Path("docs/bench.png")
@@ -167,13 +166,9 @@ def ours(bench: Bench, what: str, shards: str, changes: list[str]) -> Measuremen
 
 
 def _json(bench: Bench, module: str, *arguments: str) -> Measurement:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        env=clones.environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise PipelineError(f"{module} {arguments[0]} failed:\n{done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    command = (sys.executable, "-m", module, *arguments)
+    printed = shell.run(*command, environment=clones.environment())
+    return dict(json.loads(printed.splitlines()[-1]))
 
 
 def throughput(measured: Measurement) -> Measurement:

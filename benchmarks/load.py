@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import base64
 import itertools
-import socket
 import sys
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ import httpx
 import numpy as np
 import psutil
 
+from benchmarks.ports import free_port
 from deepfake.common import paths
 from deepfake.common.errors import PipelineError, command
 from deepfake.sources.portraits.render import render
@@ -65,9 +65,7 @@ def _told(answers: Counter[tuple[str, int]], seconds: list[float], lasted: float
 @contextmanager
 def _service(model: str) -> Iterator[tuple[psutil.Popen, int]]:
     """The service in the block, and its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     arguments = ["-m", "deepfake.serving.serve", "--model", model, "--port", str(port)]
     server = psutil.Popen([sys.executable, *arguments])
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from deepfake.common.errors import PipelineError
-from tools import clones
+from tools import clones, shell
 
 INTERVAL = 0.1  # seconds between samples
 COMMAND = "command"  # the name of what is not part of a stage: `dvc` itself
@@ -42,14 +42,8 @@ def timed(cwd: Path, *command: str) -> float:
         PipelineError: it failed, with the end of what it printed.
     """
     start = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=cwd, env=clones.environment(), check=False, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise PipelineError(f"{' '.join(command)} failed in a clone:\n{done.stdout[-2000:]}")
-    return seconds
+    shell.run(*command, folder=cwd, environment=clones.environment())
+    return time.perf_counter() - start
 
 
 def watch(command: list[str], cwd: Path, environment: dict[str, str]) -> dict[str, Usage]:

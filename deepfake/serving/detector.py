@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deepfake.serving.explanation import Explanation
 
 MOST_BYTES = 200_000_000  # of an image file
-# Why a file is refused, beside `data.images.REASONS`.
+# Why a file is refused; `data.images.REASONS` has why an image is.
 TOO_LARGE = f"larger than {MOST_BYTES // 10**6} MB"
 NOT_REGULAR = "not a regular file"
 _REGISTERED = ("models:/", "runs:/")
@@ -136,7 +136,7 @@ class Detector:
             >>> detector.predict(b"the bytes of a file")
             [Prediction(name='image 1', score=None, verdict=None, reason='not an image')]
         """
-        return list(self.stream(several(images)))
+        return list(self.stream(_several(images)))
 
     def stream(self, images: Iterable[Image]) -> Iterator[Prediction]:
         """Score any number of images, in order and in bounded memory.
@@ -206,8 +206,7 @@ class _Loaded:
         return score(self.pixels)
 
 
-def several(given: Image | Iterable[Image]) -> Iterable[Image]:
-    """The images in what `Detector.predict` takes."""
+def _several(given: Image | Iterable[Image]) -> Iterable[Image]:
     if isinstance(given, np.ndarray):
         return given if given.ndim == 4 else [given]
     one = isinstance(given, str | Path | bytes | NamedImage | PillowImage.Image)
@@ -221,7 +220,7 @@ def to_explain(given: Image | Iterable[Image]) -> tuple[str, np.ndarray]:
         PipelineError: there is none or more than one, it cannot be read or decoded, or an array
             does not hold uint8 pixels.
     """
-    first = list(islice(several(given), 2))
+    first = list(islice(_several(given), 2))
     if len(first) != 1:
         received = "several" if first else "none"
         raise PipelineError(f"one image is explained at a time; received {received}")
