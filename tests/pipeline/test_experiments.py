@@ -149,17 +149,21 @@ def test_failed(made):
 
 def test_killed(made):
     """`kill -9` in the middle of training; the same experiment is then run again."""
-    arguments = ["dvc", "exp", "run", "-n", "killed", "-S", "train.epochs=100000",
-                 "-S", "train.patience=100000"]  # fmt: skip
+    # With a hidden layer, as without one the head is solved for at once, in no epochs.
+    arguments = ["dvc", "exp", "run", "-n", "killed", "-S", "train.hidden=[8]",
+                 "-S", "train.epochs=100000", "-S", "train.patience=100000"]  # fmt: skip
     process = made.start(*arguments)
     deadline = time.monotonic() + 300
     while not search(store(made), "tags.experiment = 'killed' and tags.stage = 'train'"):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    for child in made.children(process, "stages.train"):
+    training = made.children(process, "stages.train")
+    assert training
+    for child in training:
         child.send_signal(signal.SIGKILL)
     process.communicate()
+    assert process.returncode != 0
     (run,) = search(store(made), "tags.experiment = 'killed' and tags.stage = 'train'")
     assert run.info.status == "RUNNING"
     made.run("git", "checkout", "-q", ".")
