@@ -107,11 +107,11 @@ def match_table(
         PipelineError: rows that name no image or several, unknown labels or splits, or two
             rows that disagree.
     """
-    by_stem = _by_stem(paths)
+    endings = _Endings(paths)
     found: dict[str, Place] = {}
     faults: list[str] = []
     for row in rows:
-        candidates = _candidates(row.name, by_stem)
+        candidates = endings.named(row.name)
         label = names.label(row.label)
         split = SPLIT_NAMES.get(folded(row.split)) if row.split is not None else None
         told = f"line {row.number}: {_quoted(row.name)}"
@@ -133,37 +133,46 @@ def match_table(
 
 def named(names: Iterable[str], paths: Iterable[str]) -> dict[str, str]:
     """Map each name that matches exactly one image, as rows of a table do, to its path."""
-    by_stem = _by_stem(paths)
-    candidates = {name: _candidates(name, by_stem) for name in names}
+    endings = _Endings(paths)
+    candidates = {name: endings.named(name) for name in names}
     return {name: found[0] for name, found in candidates.items() if len(found) == 1}
 
 
-def _by_stem(paths: Iterable[str]) -> dict[str, list[str]]:
-    by_stem: dict[str, list[str]] = {}
-    for path in paths:
-        by_stem.setdefault(_stem(folded(path)), []).append(path)
-    return by_stem
+class _Endings:
+    """Paths of images, by their last parts.
+
+    There is an index for each number of parts that names have, so that a name is looked up and not
+    compared with every path that ends alike, such as those of thousands of `0.png`.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = [(folded(path), path) for path in paths]
+        self._most_parts = max((plain.count("/") + 1 for plain, _ in self._paths), default=0)
+        self._indexes: dict[int, dict[str, list[tuple[str, str]]]] = {}
+
+    def named(self, name: str) -> list[str]:
+        """The paths that `name` may mean."""
+        wanted = folded(name.replace("\\", "/")).removeprefix("./").lstrip("/")
+        parts = wanted.count("/") + 1
+        if parts > self._most_parts:
+            return []
+        found = self._index(parts).get(_without_suffix(wanted), [])
+        if is_image(wanted):
+            found = [pair for pair in found if pair[0].endswith(wanted)]
+        exact = [path for plain, path in found if plain == wanted]
+        return exact or [path for _, path in found]
+
+    def _index(self, parts: int) -> dict[str, list[tuple[str, str]]]:
+        if parts not in self._indexes:
+            index = self._indexes[parts] = {}
+            for plain, path in self._paths:
+                end = "/".join(plain.rsplit("/", parts)[-parts:])
+                index.setdefault(_without_suffix(end), []).append((plain, path))
+        return self._indexes[parts]
 
 
-def _candidates(name: str, by_stem: Mapping[str, list[str]]) -> list[str]:
-    wanted = folded(name.replace("\\", "/")).removeprefix("./").lstrip("/")
-    bare = not is_image(wanted)
-    candidates = by_stem.get(_stem(wanted), [])
-    matching = [path for path in candidates if _ends_with(path, wanted, bare)]
-    exact = [path for path in matching if folded(path) == wanted]
-    return exact or matching
-
-
-def _ends_with(path: str, wanted: str, bare: bool) -> bool:
-    path = folded(path)
-    path = path[: path.rindex(".")] if bare else path
-    return path == wanted or path.endswith("/" + wanted)
-
-
-def _stem(plain: str) -> str:
-    """Return the last part of a path, without the suffix of an image."""
-    name = plain.rsplit("/", 1)[-1]
-    return name[: name.rindex(".")] if is_image(name) else name
+def _without_suffix(plain: str) -> str:
+    return plain[: plain.rindex(".")] if is_image(plain) else plain
 
 
 def oddities(
