@@ -11,7 +11,7 @@ from deepfake.common import paths
 from deepfake.common.files import write_text
 from deepfake.exporting import formats
 from deepfake.inference import extraction
-from deepfake.ingest import external
+from deepfake.ingest import external, planning
 from deepfake.models import registry, tensorflow_setup
 from deepfake.sources import open_source
 from deepfake.training import recipes
@@ -38,10 +38,11 @@ def main() -> None:
 
 
 def _check_sources(settings: params.Params) -> None:
-    """Look at the layout and the labels of folders and zips that were not ingested before."""
-    if settings.data.source == "folder" and settings.data.model_dump() != _last("ingest", "data"):
+    """Look at the layout, the labels and the splits of sources that were not ingested before, but
+    for Kaggle's, which `ingest` downloads."""
+    if settings.data.source != "kaggle" and settings.data.model_dump() != _last("ingest", "data"):
         with open_source(settings.data, settings.seed) as source:
-            source.offer()
+            planning.check_offer(source.offer(), settings.data, settings.seed)
     sets = settings.evaluate.external
     given = [chosen.model_dump(exclude_unset=True) for chosen in sets]
     if given != _last("external", "evaluate.external"):

@@ -65,8 +65,9 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
     directory = Path(directory)
     plan = make_plan(source, params, seed)
     drop_from_train = params.near_duplicates.drop_from_train
-    _require_space(source, plan.placed, directory, twice=drop_from_train)
     with replacing_directory(directory) as partial:
+        # Only now is room free that an earlier run took, which was killed.
+        _require_space(source, plan.placed, directory, twice=drop_from_train)
         counts, rejected, hashes = write_shards(source, plan, partial, params.shard_megabytes)
         check_bad(rejected, len(plan.placed) + len(plan.rejected), params.max_bad_fraction)
         pairs = hashes.near_duplicates(params.near_duplicates.max_distance)
@@ -153,8 +154,7 @@ def _require_space(source: Source, placed: list[Entry], directory: Path, twice: 
     """
     copies = {"train": 2 if twice else 1}
     needed = sum(source.stated(item)[0] * copies.get(split_of(item), 1) for item in placed)
-    existing = next(path for path in [directory, *directory.absolute().parents] if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(directory.absolute().parent).free
     if needed > free:
         raise PipelineError(
             f"the images need {needed / 1e6:.0f} MB in {directory}, where {free / 1e6:.0f} MB "

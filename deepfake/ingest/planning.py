@@ -19,7 +19,7 @@ from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
 from deepfake.ingest.duplicates import copies_to_drop, copy_warnings, repeated, without_both_labels
 from deepfake.params import DataParams
-from deepfake.sources.base import Entry, Rejected, Source
+from deepfake.sources.base import Entry, Offer, Rejected, Source
 
 
 @dataclass(slots=True)
@@ -49,19 +49,12 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
         PipelineError: a class is empty in some split.
     """
     offer = source.offer()
-    entries = [
-        entry
-        for part in _by_source(offer.entries)
-        for entry in limited(part, params.limit_per_class, seed)
-    ]
+    entries = _limited_by_source(offer.entries, params, seed)
     left_out = dict(offer.left_out)
     if len(entries) < len(offer.entries):
         left_out["over data.limit_per_class"] = len(offer.entries) - len(entries)
     kept, refused, groups = without_both_labels(source, entries)
-    fractions = (params.folder.valid_fraction, params.folder.test_fraction)
-    placed = [
-        entry for part in _by_source(kept) for entry in _with_splits(part, groups, fractions, seed)
-    ]
+    placed = _split_by_source(kept, groups, params, seed)
     splits = {entry.path: split_of(entry) for entry in placed}
     dropped = copies_to_drop(groups, splits)
     placed = [entry for entry in placed if entry.path not in dropped]
@@ -75,6 +68,17 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
     warnings = [*offer.warnings, *copy_warnings(dropped)]
     rejected = [*offer.rejected, *refused]
     return Plan(in_writing_order(placed), rejected, duplicates, left_out, warnings)
+
+
+def check_offer(offer: Offer, params: DataParams, seed: int) -> None:
+    """Refuse images of which a class would be empty in some split, without reading any.
+
+    Raises:
+        PipelineError: as `make_plan` does, which knows of duplicates, too.
+    """
+    entries = _limited_by_source(offer.entries, params, seed)
+    placed = _split_by_source(entries, [], params, seed)
+    check_classes(Counter((split_of(item), item.label) for item in placed), "in the source")
 
 
 def split_of(entry: Entry) -> str:
@@ -171,6 +175,25 @@ def _by_source(entries: list[Entry]) -> list[list[Entry]]:
     for entry in entries:
         parts[entry.source].append(entry)
     return list(parts.values())
+
+
+def _limited_by_source(entries: list[Entry], params: DataParams, seed: int) -> list[Entry]:
+    return [
+        entry
+        for part in _by_source(entries)
+        for entry in limited(part, params.limit_per_class, seed)
+    ]
+
+
+def _split_by_source(
+    entries: list[Entry], groups: list[list[Entry]], params: DataParams, seed: int
+) -> list[Entry]:
+    fractions = (params.folder.valid_fraction, params.folder.test_fraction)
+    return [
+        entry
+        for part in _by_source(entries)
+        for entry in _with_splits(part, groups, fractions, seed)
+    ]
 
 
 def _with_splits(

@@ -51,7 +51,7 @@ def check_bad(rejected: list[Rejected], checked: int, limit: float) -> None:
         checked: how many images were looked at, the rejected ones included.
         limit: the fraction allowed, 0 to 1 (`data.max_bad_fraction`).
     """
-    if len(rejected) <= limit * checked:
+    if not too_many(len(rejected), checked, limit):
         return
     reasons = Counter(item.reason for item in rejected)
     listed = "; ".join(f"{reason}: {number}" for reason, number in sorted(reasons.items()))
@@ -62,6 +62,12 @@ def check_bad(rejected: list[Rejected], checked: int, limit: float) -> None:
         f"Reasons: {listed}. The first:\n  {first}\n"
         "Repair or remove them, or raise data.max_bad_fraction."
     )
+
+
+def too_many(rejected: int, checked: int, limit: float) -> bool:
+    """Whether more than the fraction `limit` of the images cannot be used."""
+    # A product would be rounded: 0.29 * 100 is below 29.
+    return checked > 0 and rejected / checked > limit
 
 
 def near_duplicates_report(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import threading
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from deepfake.common.errors import PipelineError
 from deepfake.common.labels import FAKE, REAL, SPLITS
 from deepfake.data import shards
+from deepfake.ingest import planning, summary
 from deepfake.ingest.duplicates import BOTH_LABELS, identical
 from deepfake.ingest.planning import (
     image_id,
@@ -65,6 +67,40 @@ def test_every_image_arrives_with_its_bytes_label_and_split(tmp_path: Path) -> N
     assert report == json.loads((tmp_path / "images" / "report.json").read_text())
     assert report["counts"] == {split: {"real": 4, "fake": 4} for split in SPLITS}
     assert report["bad"] == {"count": 0, "fraction": 0.0, "reasons": {}, "files": []}
+
+
+def test_what_a_killed_run_has_left_does_not_take_the_room_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / ".partial-images" / "train-00000.parquet"
+    left.parent.mkdir()
+    left.write_bytes(bytes(200_000))
+    usage = shutil.disk_usage(tmp_path)
+
+    def disk(_: Path) -> object:  # of 201 kB
+        return usage._replace(free=201_000 - 200_000 * left.exists())
+
+    monkeypatch.setattr(shutil, "disk_usage", disk)
+    run(settings(write(tmp_path / "source", split_files())), tmp_path / "images")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(("rejected", "checked"), [(29, 100), (57, 200), (63, 180), (1, 3)])
+def test_as_many_bad_images_as_the_limit_says_are_allowed(rejected: int, checked: int) -> None:
+    assert not summary.too_many(rejected, checked, rejected / checked)
+    assert summary.too_many(rejected + 1, checked, rejected / checked)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"limit_per_class": 2}, {"valid_fraction": 0.0}, {"test_fraction": 0.01}]
+)
+def test_a_class_that_would_be_empty_is_found_without_reading_an_image(
+    tmp_path: Path, changes: dict[str, float]
+) -> None:
+    files = {f"{kind}/{n}.png": b"" for kind in ("real", "fake") for n in range(9)}
+    params = settings(write(tmp_path / "source", files), **changes)
+    with open_source(params, 1) as source, pytest.raises(PipelineError, match="in the source: no"):
+        planning.check_offer(source.offer(), params, 1)
 
 
 def test_image_ids_are_unique_stable_and_do_not_tell_the_label(tmp_path: Path) -> None:

@@ -14,12 +14,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def made(fresh_clone):
-    """A clone of its own whose first run is done and committed."""
-    fresh_clone.run("dvc", "repro")
-    fresh_clone.run("git", "add", "-A")
-    fresh_clone.run("git", "commit", "-qm", "first run")
-    return fresh_clone
+def made(computed_clone):
+    """A clone of its own whose first run is done and committed, and written to a new store."""
+    computed_clone.run("python", "-m", "tools.sync")
+    return computed_clone
 
 
 def store(clone):
@@ -71,7 +69,7 @@ def assert_rows(clone, name, client=None, parameters=()):
     return found
 
 
-def test_repro(made):
+def test_synced(made):
     found = assert_rows(made, "workspace")
     assert "made_by" not in found["baseline"].data.tags
 
@@ -95,7 +93,9 @@ def test_named_by_dvc_itself(made):
 def test_in_a_temporary_folder_that_is_gone_afterwards(made):
     made.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "baseline.C=0.4")
     assert not list((made.path / ".dvc/tmp/exps").glob("tmp*"))
-    assert_rows(made, "apart", parameters={"baseline.C": "0.4"})
+    found = assert_rows(made, "apart", parameters={"baseline.C": "0.4"})
+    for run in found.values():
+        assert run.info.artifact_uri.startswith(f"file://{made.path}/mlartifacts")
 
 
 def test_evaluated_anew_without_training(made):
@@ -139,10 +139,11 @@ def test_repro_back_and_forth_makes_the_earlier_row_the_current_one_again(made):
 
 
 def test_failed(made):
-    made.run("dvc", "exp", "run", "-n", "failed", "-S", "data.limit_per_class=1", fails=True)
+    arguments = ["-S", "train.hidden=[8]", "-S", "train.learning_rate=1e30"]
+    printed = made.run("dvc", "exp", "run", "-n", "failed", *arguments, fails=True)
+    assert "diverged" in printed
     assert current(store(made), "failed") == []
-    condition = "tags.experiment = 'failed' and tags.stage = 'ingest'"
-    (run,) = search(store(made), condition, "deepfake-pipeline-stages")
+    (run,) = search(store(made), "tags.experiment = 'failed' and tags.stage = 'train'")
     assert run.info.status == "FAILED"
     made.run("git", "checkout", "-q", ".")
 
