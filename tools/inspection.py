@@ -3,7 +3,7 @@
 import argparse
 
 from deepfake import params
-from deepfake.common.errors import command
+from deepfake.common.errors import PipelineError, command
 from deepfake.ingest import inspection, inspection_page
 from deepfake.models.registry import imagenet_address, imagenet_file
 
@@ -36,6 +36,8 @@ def main() -> None:
         "--limit", type=int, help="how many images of each class to read; all of them by default"
     )
     arguments = parser.parse_args()
+    if arguments.limit is not None and arguments.limit < 1:
+        raise PipelineError(f"LIMIT: received {arguments.limit}; it is a number of images from 1")
     settings = params.load()
     data = settings.data.model_copy(
         update={"limit_per_class": arguments.limit or settings.data.limit_per_class}

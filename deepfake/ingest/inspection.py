@@ -93,7 +93,7 @@ class Inspection:
 def inspect(path: str, params: DataParams, seed: int) -> Inspection:
     """Analyse a folder or zip and read every image in it; nothing is written.
 
-    If the class folders do not tell the labels, the tables in the archive are tried.
+    Where the parameters do not tell the labels, class folders and the tables in it are tried.
 
     Args:
         path: a folder or zip, as in `data.folder.path`.
@@ -113,7 +113,7 @@ def inspect(path: str, params: DataParams, seed: int) -> Inspection:
             tables=_tables(archive, paths, given, params.archive.max_files),
             folders=Counter(name for path in paths for name in PurePosixPath(path).parts[:-1]),
         )
-    for folder in [given, *_by_tables(given, found.tables)]:
+    for folder in [given, *_by_folders(given), *_by_tables(given, found.tables)]:
         try:
             with open_folder(folder, params.archive) as source:
                 found.offer = source.offer()
@@ -215,6 +215,13 @@ def _meaning(
     meant = {label for cell, label in zip(values, folders, strict=True) if cell == value}
     folder = meant.pop() if len(meant) == 1 else None
     return folder if names.label(value) is None else names.label(value)
+
+
+def _by_folders(folder: FolderParams) -> list[FolderParams]:
+    """Parameters that read the labels from class folders, unless `folder` has those already."""
+    if folder.csv.file is None:
+        return []
+    return [folder.model_copy(update={"csv": folder.csv.model_copy(update={"file": None})})]
 
 
 def _by_tables(folder: FolderParams, found: list[Table]) -> list[FolderParams]:

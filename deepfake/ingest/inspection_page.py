@@ -1,6 +1,7 @@
 """Write an inspection as a page of text, with the command that uses the images."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
 from deepfake.common.text import shown
 from deepfake.ingest.inspection import Inspection, Table, differences
-from deepfake.ingest.summary import imbalanced
+from deepfake.ingest.summary import imbalanced, too_many
 from deepfake.params import DataParams, FolderParams
 from deepfake.sources import layouts
 from deepfake.sources.base import Offer, Rejected
@@ -96,16 +97,20 @@ def _labels(found: Inspection, folder: FolderParams, offer: Offer) -> Iterable[s
     """The folder names or values of the table that mean each label."""
     names = layouts.ClassNames(folder.real, folder.fake)
     if folder.csv.file is not None:
-        (table,) = (table for table in found.tables if table.file == folder.csv.file)
-        meant = {value: names.label(value) for value in table.labels[folder.csv.label_column]}
         what = f"`{folder.csv.label_column}`"
+        tables = (table for table in found.tables if table.file == folder.csv.file)
+        values = next((table.labels.get(folder.csv.label_column) for table in tables), None)
+        if values is None:  # the column has not two values, or the file is not called a CSV
+            yield f"by {what} of {folder.csv.file}"
+            return
+        meant = {value: names.label(value) for value in values}
     else:
         deciding = {layouts.deciding_folder(entry.path, names) for entry in offer.entries}
         meant = {name: names.label(name) for name in sorted(filter(None, deciding))}
         what = "folder"
     for label in (FAKE, REAL):
-        values = [value for value, of in meant.items() if of == label]
-        yield f"{LABEL_NAMES[label]} = {label}: {what} {layouts.first(values, 2 * LISTED)}"
+        of_label = [value for value, of in meant.items() if of == label]
+        yield f"{LABEL_NAMES[label]} = {label}: {what} {layouts.first(of_label, 2 * LISTED)}"
 
 
 def _counts(found: Inspection, offer: Offer) -> Iterable[str]:
@@ -191,23 +196,53 @@ def _use(found: Inspection, params: DataParams) -> Iterable[str]:
         yield "put the images into one folder for each class, such as real/ and fake/"
         return
     if found.folder is None:
-        yield "name the classes: -S 'data.folder.real=[...]' -S 'data.folder.fake=[...]'"
-        yield "or a table: -S data.folder.csv.file=... and its columns"
+        yield from _unnamed(found)
         return
     if found.fault is not None:
         yield f"no command yet, because it would be refused: {_remedy(found, params)}"
         return
-    values: dict[str, str] = {}
-    values["data.source"] = "folder"
-    values["data.folder.path"] = found.path
     csv = found.folder.csv
+    table: dict[str, Any] = {}
     if csv.file is not None:
-        values["data.folder.csv.file"] = csv.file
-        values["data.folder.csv.path_column"] = csv.path_column
-        values["data.folder.csv.label_column"] = csv.label_column
-    values.update({key: str(value).lower() for key, value in _advice(found, params).items()})
+        table = _columns(csv.file, csv.path_column, csv.label_column)
+    elif params.folder.csv.file is not None:
+        table = {"data.folder.csv.file": None}
+    yield _command(found, table | _advice(found, params))
+
+
+def _unnamed(found: Inspection) -> Iterable[str]:
+    """How to name the classes, where nothing that was found means real or fake."""
+    for table in found.tables:
+        unknown = [
+            column
+            for column, of in table.labels.items()
+            if set(of.values()) == {None} and all(shown(value) == value for value in of)
+        ]
+        unknown.sort(key=lambda column: "label" not in column.lower())
+        if table.path_column is not None and unknown:
+            real, fake = table.labels[unknown[0]]
+            values = _columns(table.file, table.path_column, unknown[0])
+            values |= {"data.folder.real": [real], "data.folder.fake": [fake]}
+            yield f"if {shown(fake)} means fake (else change the two):"
+            yield _command(found, values)
+            return
+    yield "name the classes: -S 'data.folder.real=[...]' -S 'data.folder.fake=[...]'"
+    yield "or a table: -S data.folder.csv.file=... and its columns"
+
+
+def _columns(file: str, path_column: str, label_column: str) -> dict[str, Any]:
+    return {
+        "data.folder.csv.file": file,
+        "data.folder.csv.path_column": path_column,
+        "data.folder.csv.label_column": label_column,
+    }
+
+
+def _command(found: Inspection, values: dict[str, Any]) -> str:
+    """The command that uses what was inspected, with further parameters."""
+    values = {"data.source": "folder", "data.folder.path": found.path, **values}
     name = re.sub(r"[^A-Za-z0-9-]+", "-", Path(found.path).stem).strip("-") or "mine"
-    yield f"dvc exp run -n {name} " + " ".join(_override(k, v) for k, v in values.items())
+    return f"dvc exp run -n {name} " + " ".join(_override(k, v) for k, v in values.items())
 
 
 def _remedy(found: Inspection, params: DataParams) -> str:
@@ -243,7 +278,7 @@ def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
     if found.plan is None:
         return advice
     checked = len(found.plan.placed) + len(found.plan.rejected)
-    if len(found.rejected) > params.max_bad_fraction * checked:
+    if too_many(len(found.rejected), checked, params.max_bad_fraction):
         advice["data.max_bad_fraction"] = -(-1000 * len(found.rejected) // checked) / 1000
     left = found.counts_without_near()
     if left != found.counts and min(left["train", label] for label in LABEL_NAMES) > 0:
@@ -253,13 +288,28 @@ def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
     return advice
 
 
-def _override(key: str, value: str) -> str:
+def _override(key: str, value: Any) -> str:
     """Write `-S key=value`, quoted for Hydra's grammar, which DVC uses, and for the shell."""
-    if re.fullmatch(r"[\w./-]+", value, re.ASCII):
-        return f"-S {key}={value}"
+    if isinstance(value, list):
+        written = "[" + ",".join(map(_quoted, value)) + "]"
+    elif isinstance(value, str):
+        written = value if _is_plain(value) else _quoted(value)
+    else:
+        written = "null" if value is None else str(value).lower()
+    plain = re.fullmatch(r"[\w./-]+", written, re.ASCII)
+    return "-S " + (f"{key}={written}" if plain else shlex.quote(f"{key}={written}"))
+
+
+def _is_plain(value: str) -> bool:
+    """Whether a value is read as text without quotation marks, which `2024` and `null` are not."""
+    return bool(re.fullmatch(r"(\.{0,2}/)?[A-Za-z_][\w./-]*", value, re.ASCII)) and (
+        value.lower() not in ("true", "false", "null", "nan", "inf")
+    )
+
+
+def _quoted(value: str) -> str:
     # Hydra reads a backslash as itself, unless a quotation mark follows.
-    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
-    return "-S " + "'" + f'{key}="{escaped}"'.replace("'", "'\\''") + "'"
+    return '"' + re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value) + '"'
 
 
 def _cut(line: str, length: int = 120) -> str:

@@ -30,9 +30,11 @@ class KaggleParams(Section):
 
 
 class ArchiveParams(Section):
-    """Bounds on what a zip or a table may hold."""
+    """Bounds on what a folder, a zip or a table may hold."""
 
-    max_files: Count = described("files that a zip may list, and rows that a table may have")
+    max_files: Count = described(
+        "files that a folder or zip may hold, and rows that a table may have"
+    )
     max_gigabytes: Positive = described("GB that all files of a zip may have together, unpacked")
     max_ratio: Annotated[float, Field(ge=1)] = described(
         "unpacked over packed size above which a file of a zip is refused"

@@ -119,7 +119,16 @@ class Remote:
             raise Unreadable(GONE) from None
 
     def opened(self) -> io.RawIOBase:
-        """The zip as a stream in which one can seek."""
+        """The zip as a stream in which one can seek.
+
+        Raises:
+            PipelineError: the server does not say how long the zip is.
+        """
+        if self._info.get("size") is None:
+            raise PipelineError(
+                f"{self._address}: the server does not say how long it is, so that it cannot be "
+                "read in place: download it, and give the path of the file"
+            )
         file = self._steadily(
             lambda: self._system.open(
                 self._root, "rb", block_size=_BLOCK_BYTES, cache_type="readahead"

@@ -267,12 +267,62 @@ def test_differences_are_ordered_and_say_in_which_direction() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["a b", "it's", 'say "x"', "a,b=c", "[1]", "ümlaut", "back\\slash", 'b\\"', "end\\"]
-)
+    "value",
+    ["a b", "it's", 'say "x"', "a,b=c", "[1]", "ümlaut", "back\\slash", 'b\\"', "end\\",
+     "2024", "1e5", "1_000", ".5", "null", "True", "NaN", "../faces.zip"],
+)  # fmt: skip
 def test_overrides_arrive_as_they_were_meant(value: str) -> None:
     words = shlex.split(inspection_page._override("data.folder.path", value))
     (parsed,) = OverridesParser.create().parse_overrides(words[1:])
-    assert str(parsed.value()) == value
+    assert parsed.value() == value
+
+
+def table_of(labels: list[str], file: str = "labels.csv") -> dict[str, bytes]:
+    """Thirty images, and a table that gives them these labels, again and again."""
+    names = [f"all/{number}.png" for number in range(30)]
+    rows = [f"{name},{labels[number % len(labels)]}" for number, name in enumerate(names)]
+    return {
+        **{name: image_file(number) for number, name in enumerate(names)},
+        file: "\n".join(["path,label", *rows]).encode(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "file"),
+    [
+        (["real", "fake", "ai"], "labels.csv"),
+        (["real", "Fake", "fake"], "labels.csv"),
+        (["real", "fake"], "labels.txt"),
+    ],
+)
+def test_a_table_that_is_given_may_have_more_than_two_labels(
+    tmp_path: Path, labels: list[str], file: str
+) -> None:
+    write(tmp_path / "source", table_of(labels, file))
+    params = settings(tmp_path / "source", file=file, fake=["fake", "ai"])
+    found = page(tmp_path / "source", params)
+    assert found["labels"] == [f"by `label` of {file}"]
+    assert overrides(found)["data.folder.csv.file"] == file
+
+
+def test_labels_whose_meaning_is_unknown_can_be_used_with_the_printed_command(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "source", table_of(["0", "1"]))
+    found = page(tmp_path / "source")
+    assert found["use"][0] == "if 1 means fake (else change the two):"
+    advised = overrides({"use": found["use"][1:]})
+    assert advised["data.folder.real"] == "['0']"
+    assert advised["data.folder.fake"] == "['1']"
+    assert advised["data.folder.csv.label_column"] == "label"
+
+
+def test_a_table_of_another_data_set_is_not_needed(tmp_path: Path) -> None:
+    write(tmp_path / "source", split_files())
+    params = settings(tmp_path / "source", file="other.csv")
+    found = page(tmp_path / "source", params)
+    assert found["layout"] == ["class folders in split folders"]
+    assert overrides(found)["data.folder.csv.file"] == "None"
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

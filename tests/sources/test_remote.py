@@ -1,7 +1,9 @@
 """Directories and zips at an address, on a real S3 server and over HTTP."""
 
 import os
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,27 @@ def test_what_cannot_be_read_is_told(server: S3, tmp_path: Path, place: str, say
         run(settings(place), tmp_path / "images")
     assert "hidden" not in str(told.value)
     assert not (tmp_path / "images").exists()
+
+
+def test_a_server_that_does_not_say_how_long_a_zip_is() -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(zip_bytes(FILES))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/faces.zip"
+        with pytest.raises(PipelineError, match="the server does not say how long it"):
+            inspection.inspect(address, settings(), seed=1)
+        server.shutdown()
 
 
 def test_keys_are_in_nothing_that_is_written(

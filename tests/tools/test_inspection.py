@@ -57,6 +57,14 @@ def test_a_limit_of_the_inspection_is_not_one_of_the_run(
     assert "a run uses as many as data.limit_per_class says (all)" in printed
 
 
+def test_a_limit_below_one_is_refused(
+    keras_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        inspected(write(tmp_path / "source", split_files()), capsys, "--limit", "0")
+    assert "LIMIT: received 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("weights", "says"),
     [
