@@ -21,7 +21,10 @@ def of_metrics(
 
     Recall and specificity, which are shares of independent images, have exact intervals; see
     `exact`. The others have those of the percentile bootstrap over the images: the middle
-    `confidence` of the metric's values on the samples of `resamples`.
+    `confidence` of the metric's values on the samples of `resamples`. Drawing again adds noise to
+    each bin of the calibration error, so that the samples' errors lie above the true one as the
+    model's own does; its interval is theirs reflected at the error (the basic bootstrap, Davison
+    and Hinkley 1997, section 5.2).
 
     Args:
         table: predictions of both classes.
@@ -37,6 +40,9 @@ def of_metrics(
     for name in metrics.METRICS:
         low, high = np.quantile(drawn[name], [tail, 1 - tail])
         found[name] = {"low": float(low), "high": float(high)}
+    error = metrics.expected_calibration_error(labels, scores)
+    low, high = found["ece"]["low"], found["ece"]["high"]
+    found["ece"] = {"low": max(0.0, 2 * error - high), "high": max(error, 2 * error - low)}
     fake = scores >= threshold
     for name, right in (("recall", fake[labels == FAKE]), ("specificity", ~fake[labels == REAL])):
         found[name] = exact(int(right.sum()), len(right), confidence)

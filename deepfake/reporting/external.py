@@ -8,6 +8,7 @@ import numpy as np
 from deepfake.reporting.drawing import COLORS, DASHED, drawing
 from deepfake.reporting.groups import HEADINGS, MODELS, table
 
+_NEAR_CHANCE = 0.6  # up to here a ROC-AUC is of no use, whatever it is exactly
 SHOWN = ("roc_auc", "average_precision", "eer", "false_positive_rate", "false_negative_rate")
 
 
@@ -56,9 +57,11 @@ def carries(groups: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _how_far(roc_auc: dict[str, float], test: dict[str, float]) -> str:
-    """By which of chance and the value on test lie within the interval, or beyond its end."""
+    """By where the interval lies between chance and the value on test."""
     chance, like_test = roc_auc["low"] <= 0.5, roc_auc["high"] >= test["value"]
-    if chance and like_test:
+    if roc_auc["high"] < 0.5:
+        return "not at all: worse than chance"
+    if chance and (like_test or roc_auc["high"] > _NEAR_CHANCE):
         return "too few images to tell"
     if chance:
         return "not at all: no better than chance"

@@ -46,6 +46,8 @@ def test_without_a_set_nothing_is_said() -> None:
         (group(0.70, 0.60, 0.80), "celeb (0.700), in part: better than chance"),
         (group(0.52, 0.45, 0.60), "celeb (0.520), not at all: no better than chance."),
         (group(0.70, 0.40, 0.96), "celeb (0.700), too few images to tell."),
+        (group(0.67, 0.36, 0.94), "celeb (0.670), too few images to tell."),
+        (group(0.10, 0.05, 0.20), "celeb (0.100), not at all: worse than chance."),
     ],
 )
 def test_the_sentence_says_how_far_results_carry(found: dict[str, Any], told: str) -> None:
