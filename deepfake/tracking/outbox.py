@@ -29,6 +29,7 @@ from deepfake.tracking.waiting import allow, locked
 
 _NAME = re.compile(r"(?P<unfinished>\.?)\d+-\d+")
 _SET_ASIDE = "undeliverable"
+_UNKNOWN = "RESOURCE_DOES_NOT_EXIST"  # MLflow's word for a run that it does not have
 _REFUSALS = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")  # that MLflow would repeat every time
 
 
@@ -108,16 +109,20 @@ def _deliver(place: Path) -> None:
     if record.run_id is not None:
         try:
             client().get_run(record.run_id)
-        except TimeoutError:
-            raise
-        except Exception:  # it was begun in another store
-            record.run_id = None
-    store.open_run(record)
+        except Exception as error:
+            if getattr(error, "error_code", None) != _UNKNOWN:
+                raise
+            record.run_id = None  # it was begun in another store
+    if record.run_id is None:
+        store.open_run(record)
+        # Kept at once: if the rest fails, the next delivery goes on with this run.
+        write_text(place / "record.json", json.dumps(asdict(record)))
     assert record.run_id is not None
     for operation in record.operations:
         with suppress(FileNotFoundError):  # somebody deleted the copy
             store.apply(record.run_id, operation, place)
-    if client().get_run(record.run_id).info.status == "RUNNING":
+    # Between two deliveries it may have been taken for the run of a process that was killed.
+    if client().get_run(record.run_id).info.status in ("RUNNING", "KILLED"):
         client().set_terminated(record.run_id, record.status, record.end)
     # Under an unfinished name: what cannot be deleted now is not delivered twice.
     done = place.rename(place.with_name(f".{place.name}"))

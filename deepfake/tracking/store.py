@@ -12,6 +12,7 @@ import psutil
 
 from deepfake.common.address import uri
 from deepfake.common.environment import repository
+from deepfake.common.filters import quoted
 from deepfake.params import TrackingParams
 from deepfake.tracking import lineage, page
 from deepfake.tracking.connection import client, create_missing, require_usable
@@ -81,7 +82,7 @@ def _search(
 ) -> Iterator[Found]:
     wanted = {key: value for key, value in tags.items() if value is not None}
     conditions = [
-        f"tags.{key} = {quoted}" for key, value in wanted.items() if (quoted := _quoted(value))
+        f"tags.{key} = {inside}" for key, value in wanted.items() if (inside := quoted(value))
     ]
     if status:
         conditions.append(f"attributes.status = '{status}'")
@@ -103,12 +104,6 @@ def _search(
         if token in tokens or len(tokens) == _MOST_PAGES:
             raise OSError("the store's list of runs has no end")
         tokens.add(token)
-
-
-def _quoted(value: str) -> str | None:
-    """`value` as MLflow's filter strings take it; None if it has both kinds of quotes, for which
-    they know no escape."""
-    return next((f"{quote}{value}{quote}" for quote in "'\"" if quote not in value), None)
 
 
 # --- Writing runs

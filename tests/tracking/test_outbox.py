@@ -106,6 +106,34 @@ def test_a_store_that_fails_at_any_moment_gets_the_whole_run_later_and_once(
     assert_everything(store, only)
 
 
+def test_a_delivery_that_fails_is_continued_by_the_next_one(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    with start_run(BEST_EFFORT, stage="train", kind="model", name="image") as record:
+        write_everything(record)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
+    apply = tracking_store.apply
+
+    def failing(run_id: str, operation: dict[str, Any], root: Path) -> None:
+        if operation["do"] == "files":
+            raise ConnectionError("the server went down")
+        apply(run_id, operation, root)
+
+    monkeypatch.setattr(tracking_store, "apply", failing)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            tidy(BEST_EFFORT)
+    (begun,) = recorded(store)
+    # As the next process sees it, when the one that began the run is gone.
+    client(store).set_terminated(begun.info.run_id, "KILLED")
+    monkeypatch.setattr(tracking_store, "apply", apply)
+    assert tidy(BEST_EFFORT) == 1
+    (only,) = recorded(store)
+    assert_everything(store, only)
+
+
 def test_a_run_with_metrics_that_are_no_numbers_is_kept_and_delivered(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
