@@ -49,8 +49,7 @@ def listed(address: str) -> Iterator[tuple[str, int]]:
         yield "", found.size
     else:
         for name, member in found.listed():
-            if not isinstance(member, str):  # it would be the reason why it is refused
-                yield name, member.size
+            yield name, member.size
 
 
 @lru_cache(maxsize=1)

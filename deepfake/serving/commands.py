@@ -1,6 +1,7 @@
 """What the commands of `cli.py` do; each returns its exit status."""
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -49,6 +50,8 @@ def predict(
         report.require_suffix(report_path)
     overlays = Overlays(explain) if explain else None
     files = _named(paths)
+    for path in filter(None, (output, report_path)):
+        _require_apart(path, files)
     detector = Detector.load(model, threads)
     how = detector.description.explanation
     if overlays and how["method"] is None:
@@ -125,6 +128,14 @@ def _named(paths: list[str]) -> list[File]:
     if passed_over := found.passed_over():
         print(passed_over, file=sys.stderr)
     return found.files
+
+
+def _require_apart(path: Path, files: Iterable[File]) -> None:
+    """Refuse to write a file that is to be read."""
+    if path.exists():
+        for name in {file.on_disk for file in files if file.on_disk}:
+            if os.path.exists(name) and os.path.samefile(name, path):
+                raise PipelineError(f"{path} holds images to be scored: name another file")
 
 
 def _again(file: File) -> bytes | None:

@@ -98,7 +98,9 @@ class _Said:
         try:
             image = Image.open(io.BytesIO(data), formats=images.FORMATS)
             self.info = dict(image.info)
-            exif = image.getexif()
+            # Else Pillow would decode all of a PNG, to see whether EXIF comes after the pixels.
+            early = image.format != "PNG" or {"exif", "Raw profile type exif"} & image.info.keys()
+            exif = image.getexif() if early else Image.Exif()
             self._exif = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
             self.has_gps = bool(exif.get_ifd(ExifTags.IFD.GPSInfo))
         except Exception:

@@ -54,6 +54,13 @@ class File:
         return _standard_input() if self.path is None else _content(self.path)
 
     @property
+    def on_disk(self) -> str | None:
+        """The file on this disk that the bytes are in, be it a zip or a table; else None."""
+        if isinstance(self.place, ZipMember | tables.TableRow):
+            return None if "://" in self.place.path else self.place.path
+        return self.path
+
+    @property
     def is_standard_input(self) -> bool:
         return self.path is None and self.place is None and self.refused is None
 
@@ -149,7 +156,9 @@ def _remote(address: str, found: Inputs) -> Iterator[File]:
     """The files at an address, folder by folder."""
     for name, size in addresses.listed(address):
         full = f"{address}/{name}" if name else address
-        if full.lower().endswith(tables.SUFFIX):
+        if full.lower().endswith(".zip"):
+            yield File(full, refused="a zip at an address; download it and name it")
+        elif full.lower().endswith(tables.SUFFIX):
             from deepfake.sources.remote import is_plain  # needs what an address needs
 
             if is_plain(full):

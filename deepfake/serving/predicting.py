@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from deepfake.common.cluster import Cluster
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import replacing
-from deepfake.common.text import shown
+from deepfake.common.text import printable, shown
 from deepfake.serving.detector import Detector, NamedImage, Prediction
 from deepfake.serving.inputs import File
 from deepfake.serving.places import Refused
@@ -130,16 +130,24 @@ class Overlays:
     def _free(self, name: str) -> Path:
         """Where the overlay of the file goes; inside the folder, whatever the name is."""
         parts = [_safe(part) for part in Path(name).parts if part != Path(name).anchor]
-        target = self._folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
-        number = 2
-        while target.exists():  # such as `../a.jpg` and `__/a.jpg`
-            target = target.with_name(f"{parts[-1]} ({number}).png")
-            number += 1
-        return target
+        folder = self._folder
+        for part in parts[:-1]:
+            folder = _numbered(folder / part, Path.is_file)  # of a zip with `a.jpg.png/b.jpg`
+        # Such as `../a.jpg` and `__/a.jpg`.
+        return _numbered(folder / f"{parts[-1]}.png", Path.exists)
+
+
+def _numbered(path: Path, taken: Callable[[Path], bool]) -> Path:
+    """`path`, or the first of `a (2).png`, `a (3).png` that is not taken."""
+    found, number = path, 2
+    while taken(found):
+        found = path.with_name(f"{path.stem} ({number}){path.suffix}")
+        number += 1
+    return found
 
 
 def _safe(part: str) -> str:
     """A part of a path that leads into a folder, and is not too long for one."""
     if part == "..":
         return "__"
-    return os.fsencode(part)[:_LONGEST_PART].decode("utf-8", "ignore")
+    return os.fsencode(printable(part))[:_LONGEST_PART].decode("utf-8", "ignore")

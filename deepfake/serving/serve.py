@@ -26,6 +26,7 @@ def _serve(source: str, listener: socket.socket) -> None:
     try:
         import uvicorn
 
+        from deepfake.serving.connection import Connection
         from deepfake.serving.service import create
     except ImportError as error:
         raise PipelineError(f"the service needs {error.name}: pip install '.[service]'") from None
@@ -37,10 +38,10 @@ def _serve(source: str, listener: socket.socket) -> None:
     print(f"The detector answers at http://{host}:{port}/docs\nCtrl+C ends it.", flush=True)
     config = uvicorn.Config(
         create(detector),
-        http="h11",
+        http=Connection,
         log_level="warning",
         server_header=False,
-        limit_concurrency=256,  # connections, also those on which nothing is sent
+        limit_concurrency=256,  # connections
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run(sockets=[listener])

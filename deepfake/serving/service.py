@@ -16,6 +16,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from deepfake.common.environment import cores
 from deepfake.common.text import shown
@@ -116,7 +117,11 @@ def _add_predictions(app: FastAPI, scoring: "_Scoring") -> None:
     )
     async def predict_base64(request: Request) -> JSONResponse:
         """Score image files in JSON, as base64."""
-        sent = scoring.parsed(await request.body())
+        try:
+            body = await request.body()
+        except ClientDisconnect:  # nobody reads the answer; without it the log would have a fault
+            raise HTTPException(400, "the body broke off") from None
+        sent = scoring.parsed(body)
         return await scoring.answer([("", text) for text in sent.images])
 
 

@@ -113,7 +113,8 @@ def _names(table: Any, columns: Collection[str]) -> list[str]:
 def _flat(table: Any) -> Any:
     """The only column of a table, or the only one of its struct."""
     flat = table.flatten()
-    assert flat.num_columns == 1
+    if flat.num_columns != 1:
+        raise ValueError(f"{flat.num_columns} columns are named {flat.column_names[0]}")
     return flat.column(0)
 
 

@@ -83,7 +83,7 @@ class Remote:
         tag = self._info.get("ETag") or self._info.get("etag") or self._info.get("md5Hash")
         return None if tag is None else str(tag).strip('"')
 
-    def listed(self) -> Iterator[tuple[str, Member | str]]:
+    def listed(self) -> Iterator[tuple[str, Member]]:
         """Yield the name of each file of the directory with its member, folder by folder.
 
         Raises:

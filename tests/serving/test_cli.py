@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -192,6 +194,22 @@ def test_standard_input_with_output_and_report(here, exported, detector):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("given", ["faces", "faces.zip", "faces.parquet", "link.zip"])
+def test_what_is_to_be_scored_is_not_overwritten(here, exported, given):
+    files = [path.read_bytes() for path in sorted(Path("faces").iterdir())]
+    pq.write_table(pa.table({"image": files}), "faces.parquet")
+    Path("link.zip").symlink_to("faces.zip")
+    target = Path({"faces": "faces/cut.jpg", "link.zip": "faces.zip"}.get(given, given))
+    before = target.read_bytes()
+    output = Path("out") / "rows.csv"
+    output.parent.mkdir()
+    output.symlink_to(target.absolute())
+    with pytest.raises(PipelineError, match=r"rows.csv holds images to be scored: name another"):
+        predicted([given], exported, output)
+    assert target.read_bytes() == before
+
+
+@pytest.mark.slow
 def test_names_are_escaped(here, exported):
     name = "=x\x1b[2J\n中.jpg"
     Path(name).write_bytes(Path("faces/face-0.jpg").read_bytes())
@@ -268,14 +286,17 @@ class Explaining:
 def test_overlays_stay_in_their_folder_and_overwrite_nothing(tmp_path):
     overlays = Overlays(tmp_path / "why")
     names = ["a.jpg", "../a.jpg", "/abs/a.jpg", "z.zip/../../b.png", "__/a.jpg"]
-    names += ["x" * 300, "é" * 150]
+    names += ["x" * 300, "é" * 150, "z.zip/a.jpg", "z.zip/a.jpg.png/b.jpg", "c\0d.jpg"]
     for name in names:
         overlays.write(Explaining(), NamedImage(name, b""))
-    found = sorted(p.relative_to(tmp_path / "why").as_posix() for p in tmp_path.rglob("*.png"))
+    files = [path for path in tmp_path.rglob("*.png") if path.is_file()]
+    found = sorted(path.relative_to(tmp_path / "why").as_posix() for path in files)
     assert len(found) == len(names)
     assert found[:5] == [
-        "__/a.jpg (2).png", "__/a.jpg.png", "a.jpg.png", "abs/a.jpg.png", "x" * 200 + ".png",
+        "__/a.jpg (2).png", "__/a.jpg.png", "a.jpg.png", "abs/a.jpg.png", "c\\x00d.jpg.png",
     ]  # fmt: skip
+    assert "x" * 200 + ".png" in found
+    assert "z.zip/a.jpg (2).png/b.jpg.png" in found
     assert [path.name for path in tmp_path.iterdir()] == ["why"]
     with pytest.raises(PipelineError, match="why is not an empty folder"):
         Overlays(tmp_path / "why")

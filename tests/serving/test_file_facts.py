@@ -4,7 +4,7 @@ import io
 import sys
 
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from deepfake.data.images import BadImage
@@ -38,6 +38,16 @@ def test_exif_is_told_without_the_place():
     assert told["date"] == "2024:05:06 07:08:09"
     assert told["position"] == "recorded (GPS)"
     assert told["C2PA manifest"] == "none"
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_exif_is_read_and_pixels_are_not(format, monkeypatch):
+    said, silent = encoded(IMAGE, format, exif=exif()), encoded(IMAGE, format)
+    loaded = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: loaded.append(image))
+    assert file_facts(said)["camera"] == "Nikon D90"
+    assert file_facts(silent)["camera"] is None
+    assert not loaded
 
 
 def test_a_file_that_says_nothing():

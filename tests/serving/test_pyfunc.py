@@ -90,6 +90,15 @@ def test_text_that_is_not_base64_is_refused_alone(model: Any, scores: list[float
     assert found["score"].tolist() == [None, scores[0]]
 
 
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+def test_an_image_that_a_table_does_not_have_is_refused_alone(
+    model: Any, scores: list[float], missing: Any
+) -> None:
+    found = model.predict(pd.DataFrame({"image": [missing, FILES[0]]}, dtype=object))
+    assert found["reason"].tolist() == ["empty file", None]
+    assert found["score"].tolist() == [None, scores[0]]
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 import uvicorn
 
 from deepfake.data import images
+from deepfake.serving import connection
 from deepfake.serving.detector import Detector
 from deepfake.serving.limits import Limits
 from deepfake.serving.service import create
@@ -30,12 +32,15 @@ LIMITS = Limits(
     held_bytes=4_000_000,
 )  # fmt: skip
 
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
 
 @contextmanager
 def running(detector: Detector, limits: Limits) -> Iterator[httpx.Client]:
     """The service in a thread, and a client of it."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        config = uvicorn.Config(create(detector, limits), http="h11", log_level="critical")
+        app = create(detector, limits)
+        config = uvicorn.Config(app, http=connection.Connection, log_level="critical")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -64,11 +69,11 @@ def in_base64(*files: bytes) -> dict[str, list[str]]:
 
 def raw(client: httpx.Client, sent: bytes) -> bytes:
     """What the service answers to these bytes, after which nothing more is sent."""
-    with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
-        connection.sendall(sent)
-        connection.settimeout(30)
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as opened:
+        opened.sendall(sent)
+        opened.settimeout(30)
         parts = []
-        while part := connection.recv(65536):
+        while part := opened.recv(65536):
             parts.append(part)
     return b"".join(parts)
 
@@ -253,14 +258,14 @@ def test_too_many_requests_at_a_time_are_sent_away(detector: Detector) -> None:
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
         place = (client.base_url.host, client.base_url.port or 0)
         waiting = [socket.create_connection(place) for _ in range(3)]
-        for connection in waiting:
-            connection.sendall(head)
+        for one in waiting:
+            one.sendall(head)
         answers = [client.post("/predict", files=uploaded(image_file(1))) for _ in range(2)]
         time.sleep(0.1)
         answers.append(client.post("/predict", files=uploaded(image_file(1))))
         refused = answers[-1]
-        for connection in waiting:
-            connection.close()
+        for one in waiting:
+            one.close()
         assert refused.status_code == 503
         assert refused.headers["Retry-After"] == "1"
         assert "3 requests" in refused.json()["detail"]
@@ -280,6 +285,39 @@ def test_all_bodies_together_are_bounded(detector: Detector) -> None:
             answer = client.post("/predict/base64", content=bytes(2_000_000))
         assert answer.status_code == 503
         assert "are being received" in answer.json()["detail"]
+
+
+def test_a_body_in_json_that_breaks_off_leaves_no_traceback(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(detector, LIMITS) as client:
+        log = logging.getLogger("uvicorn.error")
+        log.setLevel(logging.ERROR)
+        monkeypatch.setattr(log, "handlers", [caplog.handler])
+        monkeypatch.setattr(log, "propagate", False)
+        head = b"POST /predict/base64 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as cut:
+            cut.sendall(head + b"{")
+            time.sleep(0.2)
+        time.sleep(0.2)
+        assert client.get("/health").status_code == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /health HT", GET, GET + b"GET /heal"])
+def test_a_connection_without_a_whole_head_is_closed(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    with running(detector, LIMITS) as client:
+        place = (client.base_url.host, client.base_url.port or 0)
+        with socket.create_connection(place) as silent:
+            silent.sendall(sent)
+            silent.settimeout(20)
+            began = time.monotonic()
+            while silent.recv(65536):
+                pass
+        assert 0.2 < time.monotonic() - began < 4  # before uvicorn's keep-alive ends, after 5 s
 
 
 def test_the_largest_image_that_is_decoded_may_be_sent() -> None:

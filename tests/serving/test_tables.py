@@ -75,6 +75,17 @@ def test_a_row_without_an_image_is_refused():
     assert second.read() == IMAGES[0]
 
 
+def test_two_columns_of_one_name_are_told():
+    twice = pa.table([pa.array(IMAGES), pa.array(IMAGES)], ["image", "image"])
+    pq.write_table(twice, "twice.parquet")
+    first, *_ = find(["twice.parquet"]).files
+    with pytest.raises(Refused, match="2 columns are named image"):
+        first.read()
+    names = [pa.array(list(FILES)), pa.array(list(FILES)), pa.array(IMAGES)]
+    pq.write_table(pa.table(names, ["name", "name", "image"]), "names.parquet")
+    assert "2 columns are named name" in refused("names.parquet")
+
+
 def refused(path: str) -> str:
     (file,) = find([path]).files
     with pytest.raises(Refused) as error:
