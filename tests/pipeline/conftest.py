@@ -1,6 +1,5 @@
 """A clone of this project with the pipeline shrunk, so that real `dvc` runs it in a minute."""
 
-import copy
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from dvc.utils.serialize import modify_yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent.parent
 SHRUNK = {
@@ -44,15 +44,17 @@ class Clone:
     def copied(self, path: Path) -> "Clone":
         """A copy, files that git does not keep included."""
         shutil.copytree(self.path, path, symlinks=True)
-        return self._at(path)
+        return Clone.opened(path)
 
     def cloned(self, path: Path) -> "Clone":
         """A clone by git, with the commits alone."""
         self.run("git", "clone", "-q", str(self.path), str(path))
-        return self._at(path)
+        return Clone.opened(path)
 
-    def _at(self, path: Path) -> "Clone":
-        found = copy.copy(self)
+    @classmethod
+    def opened(cls, path: Path) -> "Clone":
+        """The clone that is in a folder already."""
+        found = cls.__new__(cls)
         found.path = path
         return found
 
@@ -146,11 +148,6 @@ def shrunk(path: Path) -> Clone:
     return clone
 
 
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory):
-    return shrunk(tmp_path_factory.mktemp("clone"))
-
-
 @pytest.fixture(scope="module")
 def fresh_clone(tmp_path_factory):
     """A clone that one test module has for itself."""
@@ -158,16 +155,40 @@ def fresh_clone(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def computed(tmp_path_factory):
-    """A clone after its first run, committed; to be copied."""
-    clone = shrunk(tmp_path_factory.mktemp("computed"))
-    clone.run("dvc", "repro")
+def shared(tmp_path_factory, request) -> Path:
+    """The folder that all workers of pytest-xdist share, with two clones after their first run:
+    `first`, which `test_pipeline.py` has for itself, and `computed`; and `printed.txt`, what that
+    run printed. The worker that asks first makes them, and others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "printed.txt").exists():
+            printed = _first_run(folder / "first", folder / "computed")
+            (folder / "printed.txt").write_text(printed)
+    return folder
+
+
+def _first_run(first: Path, computed: Path) -> str:
+    """Make a clone, run and commit it, and copy it without the store; returns what was printed."""
+    for path in (first, computed):  # what a worker that failed has left
+        shutil.rmtree(path, ignore_errors=True)
+    first.mkdir()
+    clone = shrunk(first)
+    printed = clone.run("dvc", "repro")
     clone.run("git", "add", "-A")
     clone.run("git", "commit", "-qm", "first run")
+    clone.copied(computed)
     for name in ("mlartifacts", "cache"):
-        shutil.rmtree(clone.path / name)
-    (clone.path / "mlflow.db").unlink()
-    return clone
+        shutil.rmtree(computed / name)
+    (computed / "mlflow.db").unlink()
+    return printed
+
+
+@pytest.fixture(scope="session")
+def computed(shared):
+    """A clone with everything computed once, committed, and no store; to be copied."""
+    return Clone.opened(shared / "computed")
 
 
 @pytest.fixture(scope="module")
