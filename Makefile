@@ -57,7 +57,7 @@ register: install ## make the image model the champion in MLflow's registry, if 
 rollback: install ## make the champion before it the champion again
 	@python -m tools.register --rollback
 
-show: install ## print the verdict and both models' metrics (MODEL=data/models/...: its runs)
+show: install ## print which model is better, and both models' metrics (MODEL=data/models/...: its runs)
 	@python -m tools.show $(if $(MODEL),'$(MODEL)')
 
 sync: install ## write the rows in MLflow of experiments that DVC restored from its cache

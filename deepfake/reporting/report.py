@@ -14,7 +14,7 @@ from deepfake.reporting.groups import sources_section
 # The heading up to which the report is what a run prints at its end.
 BODY = "## Both models on the test images"
 _SAMPLE_NOTE = (
-    "> The images are the embedded sample: portraits drawn by this project. It is a test card "
+    "> The images are the built-in sample: portraits drawn by this project. It is a test card "
     "that shows that everything works. What the models reach on it says nothing about "
     "photographs."
 )

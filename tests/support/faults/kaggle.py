@@ -66,7 +66,7 @@ KAGGLE = [
     ),
     Trouble(
         "5xx", HANDLED, (), faults(Fault(DOWNLOAD, status=503), Fault(DOWNLOAD, status=500)),
-        "Tries again, up to five times, after longer and longer waits.", requests=3,
+        "Tries up to five times, after longer and longer waits.", requests=3,
     ),
     Trouble(
         "5xx while the token is checked", HANDLED, (), faults(Fault(INTROSPECT, status=503)),
