@@ -21,10 +21,8 @@ def of_metrics(
 
     Recall and specificity, which are shares of independent images, have exact intervals; see
     `exact`. The others have those of the percentile bootstrap over the images: the middle
-    `confidence` of the metric's values on the samples of `resamples`. Drawing again adds noise to
-    each bin of the calibration error, so that the samples' errors lie above the true one as the
-    model's own does; its interval is theirs reflected at the error (the basic bootstrap, Davison
-    and Hinkley 1997, section 5.2).
+    `confidence` of the metric's values on the samples of `resamples`. The calibration
+    error has an interval of its own; see `of_calibration_error`.
 
     Args:
         table: predictions of both classes.
@@ -40,13 +38,46 @@ def of_metrics(
     for name in metrics.METRICS:
         low, high = np.quantile(drawn[name], [tail, 1 - tail])
         found[name] = {"low": float(low), "high": float(high)}
-    error = metrics.expected_calibration_error(labels, scores)
-    low, high = found["ece"]["low"], found["ece"]["high"]
-    found["ece"] = {"low": max(0.0, 2 * error - high), "high": max(error, 2 * error - low)}
+    found["ece"] = of_calibration_error(labels, scores, found["ece"], samples, tail, seed)
     fake = scores >= threshold
     for name, right in (("recall", fake[labels == FAKE]), ("specificity", ~fake[labels == REAL])):
         found[name] = exact(int(right.sum()), len(right), confidence)
     return found
+
+
+def of_calibration_error(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    percentiles: Interval,
+    samples: int,
+    tail: float,
+    seed: int,
+) -> Interval:
+    """The interval of the expected calibration error.
+
+    Chance adds to the error of each bin, whatever its sign, and drawing images again adds once
+    more. So the interval is that of the percentiles, reflected at the error (the basic bootstrap,
+    Davison and Hinkley 1997, section 5.2). It begins at 0 if a model without any error would have
+    as large a one by chance.
+
+    Args:
+        labels: shape (n,), 0 or 1.
+        scores: shape (n,), in [0, 1].
+        percentiles: of the error over the bootstrap samples.
+        samples: how often labels are drawn by the scores.
+        tail: the share of them that may have a larger error.
+        seed: of these labels.
+    """
+    error = metrics.expected_calibration_error(labels, scores)
+    generator, bins = np.random.default_rng(seed), bins_of(scores)
+    by_chance = [
+        np.abs(np.bincount(bins, scores - (generator.random(len(scores)) < scores))).sum()
+        for _ in range(samples)
+    ]
+    low = max(0.0, 2 * error - percentiles["high"])
+    if error * len(scores) <= np.quantile(by_chance, 1 - tail):
+        low = 0.0
+    return {"low": low, "high": max(error, 2 * error - percentiles["low"])}
 
 
 def exact(successes: int, trials: int, confidence: float) -> Interval:

@@ -66,7 +66,7 @@ def ingest(source: Source, params: DataParams, seed: int, directory: Path | str)
     plan = make_plan(source, params, seed)
     drop_from_train = params.near_duplicates.drop_from_train
     with replacing_directory(directory) as partial:
-        # Only now is room free that an earlier run took, which was killed.
+        # What a killed run left is removed by now, so that its room counts as free.
         _require_space(source, plan.placed, directory, twice=drop_from_train)
         counts, rejected, hashes = write_shards(source, plan, partial, params.shard_megabytes)
         check_bad(rejected, len(plan.placed) + len(plan.rejected), params.max_bad_fraction)

@@ -5,6 +5,8 @@ tell fakes from reals. `inspection_page` writes it as text.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,7 +23,7 @@ from deepfake.ingest.ingest import read_all
 from deepfake.ingest.near_duplicates import HashesBySplit
 from deepfake.ingest.planning import Plan, check_classes, make_plan, split_of
 from deepfake.metadata.table import CATEGORICAL, FEATURES, FLAGS, NUMERIC, metadata_row
-from deepfake.params import CsvParams, DataParams, FolderParams
+from deepfake.params import ArchiveParams, CsvParams, DataParams, FolderParams
 from deepfake.sources import layouts, tables
 from deepfake.sources.archive import Archive
 from deepfake.sources.base import Offer, Rejected, Unreadable
@@ -60,6 +62,8 @@ class Inspection:
         folders: the names of folders with images below them, with the number of those images.
         folder: the parameters with which it can be read; None if it cannot.
         fault: why it cannot be used; None if it can.
+        guess: where the parameters tell no labels: others that do, if the labels mean what they are
+            taken for; None if there are none.
         offer: the images with label and split; None if these cannot be determined.
         plan: what `ingest` would write, if all of it can be used.
         rejected: images that cannot be used.
@@ -75,6 +79,7 @@ class Inspection:
     folders: Counter[str]
     folder: FolderParams | None = None
     fault: str | None = None
+    guess: FolderParams | None = None
     offer: Offer | None = None
     plan: Plan | None = None
     rejected: list[Rejected] = field(default_factory=list)
@@ -113,7 +118,9 @@ def inspect(path: str, params: DataParams, seed: int) -> Inspection:
             tables=_tables(archive, paths, given, params.archive.max_files),
             folders=Counter(name for path in paths for name in PurePosixPath(path).parts[:-1]),
         )
-    for folder in [given, *_by_folders(given), *_by_tables(given, found.tables)]:
+        table_is_here = given.csv.file is None or given.csv.file in archive.members
+    others = [] if table_is_here else [_by_folders(given)]  # else its faults are to be told
+    for folder in [given, *others, *_by_tables(given, found.tables)]:
         try:
             with open_folder(folder, params.archive) as source:
                 found.offer = source.offer()
@@ -124,6 +131,7 @@ def inspect(path: str, params: DataParams, seed: int) -> Inspection:
             found.fault = found.fault or str(error)
             if found.folder is not None:
                 return found
+    found.guess = _guess(given, found.tables, params.archive)
     return found
 
 
@@ -217,32 +225,51 @@ def _meaning(
     return folder if names.label(value) is None else names.label(value)
 
 
-def _by_folders(folder: FolderParams) -> list[FolderParams]:
-    """Parameters that read the labels from class folders, unless `folder` has those already."""
-    if folder.csv.file is None:
-        return []
-    return [folder.model_copy(update={"csv": folder.csv.model_copy(update={"file": None})})]
+def _by_folders(folder: FolderParams) -> FolderParams:
+    """Parameters that read the labels from class folders."""
+    return folder.model_copy(update={"csv": folder.csv.model_copy(update={"file": None})})
 
 
 def _by_tables(folder: FolderParams, found: list[Table]) -> list[FolderParams]:
     """Parameters that read the labels from a table, for each column that names both classes."""
     names = layouts.ClassNames(folder.real, folder.fake)
     return [
-        folder.model_copy(
-            update={
-                "csv": CsvParams(
+        folder.model_copy(update={"csv": csv})
+        for csv, values in _columns(found)
+        if {names.label(value) for value in values} == {REAL, FAKE}
+    ]
+
+
+def _guess(folder: FolderParams, found: list[Table], limits: ArchiveParams) -> FolderParams | None:
+    """Parameters that read a table whose two labels may mean anything, if they can be used: the
+    first as real. Columns that are called labels come first."""
+    columns = sorted(_columns(found), key=lambda pair: "label" not in pair[0].label_column.lower())
+    for csv, values in columns:
+        if not all(value and shown_text(value) == value for value in values):
+            continue
+        real, fake = values
+        update = {"csv": csv, "real": [real], "fake": [fake]}
+        with (
+            suppress(PipelineError),
+            open_folder(folder.model_copy(update=update), limits) as source,
+        ):
+            source.offer()
+            return folder.model_copy(update=update)
+    return None
+
+
+def _columns(found: list[Table]) -> Iterator[tuple[CsvParams, list[str]]]:
+    """Each column of two values that may label images, as parameters, with the values."""
+    for table in found:
+        if table.path_column is not None:
+            for column, values in table.labels.items():
+                csv = CsvParams(
                     file=table.file,
                     path_column=table.path_column,
                     label_column=column,
                     split_column=None,
                 )
-            }
-        )
-        for table in found
-        if table.path_column is not None
-        for column, values in table.labels.items()
-        if {names.label(value) for value in values} == {REAL, FAKE}
-    ]
+                yield csv, list(values)
 
 
 def differences(facts: pd.DataFrame) -> list[tuple[str, float]]:

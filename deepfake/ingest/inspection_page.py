@@ -13,7 +13,7 @@ from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
 from deepfake.common.text import shown
 from deepfake.ingest.inspection import Inspection, Table, differences
 from deepfake.ingest.summary import imbalanced, too_many
-from deepfake.params import DataParams, FolderParams
+from deepfake.params import CsvParams, DataParams, FolderParams
 from deepfake.sources import layouts
 from deepfake.sources.base import Offer, Rejected
 from deepfake.sources.kaggle import KNOWN
@@ -196,46 +196,39 @@ def _use(found: Inspection, params: DataParams) -> Iterable[str]:
         yield "put the images into one folder for each class, such as real/ and fake/"
         return
     if found.folder is None:
-        yield from _unnamed(found)
+        yield from _unnamed(found, params)
         return
     if found.fault is not None:
         yield f"no command yet, because it would be refused: {_remedy(found, params)}"
         return
-    csv = found.folder.csv
-    table: dict[str, Any] = {}
-    if csv.file is not None:
-        table = _columns(csv.file, csv.path_column, csv.label_column)
-    elif params.folder.csv.file is not None:
-        table = {"data.folder.csv.file": None}
-    yield _command(found, table | _advice(found, params))
+    yield _command(found, _table(found.folder.csv, params) | _advice(found, params))
 
 
-def _unnamed(found: Inspection) -> Iterable[str]:
+def _unnamed(found: Inspection, params: DataParams) -> Iterable[str]:
     """How to name the classes, where nothing that was found means real or fake."""
-    for table in found.tables:
-        unknown = [
-            column
-            for column, of in table.labels.items()
-            if set(of.values()) == {None} and all(shown(value) == value for value in of)
-        ]
-        unknown.sort(key=lambda column: "label" not in column.lower())
-        if table.path_column is not None and unknown:
-            real, fake = table.labels[unknown[0]]
-            values = _columns(table.file, table.path_column, unknown[0])
-            values |= {"data.folder.real": [real], "data.folder.fake": [fake]}
-            yield f"if {shown(fake)} means fake (else change the two):"
-            yield _command(found, values)
-            return
-    yield "name the classes: -S 'data.folder.real=[...]' -S 'data.folder.fake=[...]'"
-    yield "or a table: -S data.folder.csv.file=... and its columns"
+    if found.guess is None:
+        yield "name the classes: -S 'data.folder.real=[...]' -S 'data.folder.fake=[...]'"
+        yield "or a table: -S data.folder.csv.file=... and its columns"
+        return
+    real, fake = found.guess.real, found.guess.fake
+    yield f"if {shown(fake[0])} means fake (else change the two):"
+    classes = {"data.folder.real": real, "data.folder.fake": fake}
+    yield _command(found, _table(found.guess.csv, params) | classes)
 
 
-def _columns(file: str, path_column: str, label_column: str) -> dict[str, Any]:
-    return {
-        "data.folder.csv.file": file,
-        "data.folder.csv.path_column": path_column,
-        "data.folder.csv.label_column": label_column,
+def _table(csv: CsvParams, params: DataParams) -> dict[str, Any]:
+    """The parameters of the table that labels the images; without one, only what has to change."""
+    before = params.folder.csv
+    if csv.file is None:
+        return {} if before.file is None else {"data.folder.csv.file": None}
+    values: dict[str, Any] = {
+        "data.folder.csv.file": csv.file,
+        "data.folder.csv.path_column": csv.path_column,
+        "data.folder.csv.label_column": csv.label_column,
     }
+    if csv.split_column != before.split_column:
+        values["data.folder.csv.split_column"] = csv.split_column
+    return values
 
 
 def _command(found: Inspection, values: dict[str, Any]) -> str:

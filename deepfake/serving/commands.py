@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -132,9 +132,12 @@ def _named(paths: list[str]) -> list[File]:
 
 def _require_apart(path: Path, files: Iterable[File]) -> None:
     """Refuse to write a file that is to be read."""
-    if path.exists():
-        for name in {file.on_disk for file in files if file.on_disk}:
-            if os.path.exists(name) and os.path.samefile(name, path):
+    if not path.exists():
+        return
+    target = path.stat()
+    for name in {file.on_disk for file in files if file.on_disk}:
+        with suppress(OSError):  # what is not there any more gets its row
+            if os.path.samestat(os.stat(name), target):
                 raise PipelineError(f"{path} holds images to be scored: name another file")
 
 

@@ -23,9 +23,11 @@ class Connection(H11Protocol):
         """Close the connection if it still waits for the same head as at the last look.
 
         Args:
-            answered: the request before that head, as it was at the last look.
+            answered: the request before the head that it waited for at the last look; the
+                connection itself if it waited for none.
         """
-        if self.conn.their_state is h11.IDLE and self.cycle is answered:
+        waits = self.conn.their_state is h11.IDLE
+        if waits and self.cycle is answered:
             self.transport.close()
         elif not self.transport.is_closing():
-            self.loop.call_later(HEAD_SECONDS, self._look_again, self.cycle)
+            self.loop.call_later(HEAD_SECONDS, self._look_again, self.cycle if waits else self)

@@ -6,6 +6,7 @@ shows that a file is as its signer left it, whoever that is.
 
 import io
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +22,7 @@ _SOURCE_TYPE = re.compile(r"digitalsourcetype/(\w{1,60})", re.IGNORECASE)
 # Where programs that generate images leave their settings in a PNG.
 _GENERATOR_KEYS = ("parameters", "prompt", "workflow", "Dream", "sd-metadata")
 _MOST_XMP = 1_000_000
+_MOST_CHUNKS = 100_000
 
 
 def file_facts(data: bytes) -> dict[str, Any]:
@@ -98,9 +100,12 @@ class _Said:
         try:
             image = Image.open(io.BytesIO(data), formats=images.FORMATS)
             self.info = dict(image.info)
-            # Else Pillow would decode all of a PNG, to see whether EXIF comes after the pixels.
-            early = image.format != "PNG" or {"exif", "Raw profile type exif"} & image.info.keys()
-            exif = image.getexif() if early else Image.Exif()
+            if image.format == "PNG":  # Pillow would decode it, as EXIF may come after the pixels
+                if found := _exif_of_png(data):
+                    image.info["exif"] = found
+                exif = Image.Image.getexif(image)
+            else:
+                exif = image.getexif()
             self._exif = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
             self.has_gps = bool(exif.get_ifd(ExifTags.IFD.GPSInfo))
         except Exception:
@@ -121,6 +126,19 @@ class _Said:
     def taken(self) -> str | None:
         original = self.exif_text(ExifTags.Base.DateTimeOriginal)
         return original or self.exif_text(ExifTags.Base.DateTime)
+
+
+def _exif_of_png(data: bytes) -> bytes | None:
+    """The chunk `eXIf` of a PNG, wherever it is."""
+    place = 8  # behind the signature
+    for _ in range(_MOST_CHUNKS):
+        if place + 8 > len(data):
+            break
+        size, name = struct.unpack_from(">I4s", data, place)
+        if name == b"eXIf":
+            return data[place + 8 : place + 8 + size]
+        place += 12 + size  # with the length, the name and the checksum
+    return None
 
 
 def _text(value: Any) -> str | None:

@@ -79,7 +79,7 @@ def _listed(given: Any) -> list[Any]:
 def _file_or_pixels(image: Any) -> bytes | np.ndarray | None:
     """The bytes of an image file, or pixels; None for text that is not base64.
 
-    An image that a table does not have is an empty file.
+    A missing value counts as an empty file.
     """
     if image is None or (pd.api.types.is_scalar(image) and pd.isna(image)):
         return b""

@@ -16,7 +16,7 @@ from typing import Any
 from deepfake.common.address import database, shown, uri, without_secrets
 from deepfake.common.errors import PipelineError
 from deepfake.common.files import move
-from deepfake.common.filters import quoted
+from deepfake.common.filters import named
 from deepfake.common.threads import in_time
 from deepfake.serving import description
 
@@ -102,7 +102,7 @@ def registered(name: str | None = None) -> list[Registered]:
 def _versions(client: Any, name: str | None) -> Iterator[Registered]:
     for one in _names(client) if name is None else [name]:
         aliases = client.get_registered_model(one).aliases  # by name: the number of a version
-        found = client.search_model_versions(f"name = {quoted(one)}")
+        found = client.search_model_versions(named(one))
         for version in sorted(found, key=lambda version: -int(version.version)):
             number = str(version.version)
             of = tuple(alias for alias, target in aliases.items() if str(target) == number)

@@ -142,17 +142,24 @@ class _Endings:
     """Paths of images, by their last parts.
 
     There is an index for each number of parts that names have, so that a name is looked up and not
-    compared with every path that ends alike, such as those of thousands of `0.png`.
+    compared with every path that ends alike, such as those of thousands of `0.png`; and each name
+    is looked up once.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = [(folded(path), path) for path in paths]
         self._most_parts = max((plain.count("/") + 1 for plain, _ in self._paths), default=0)
         self._indexes: dict[int, dict[str, list[tuple[str, str]]]] = {}
+        self._known: dict[str, list[str]] = {}
 
     def named(self, name: str) -> list[str]:
         """The paths that `name` may mean."""
         wanted = folded(name.replace("\\", "/")).removeprefix("./").lstrip("/")
+        if wanted not in self._known:
+            self._known[wanted] = self._found(wanted)
+        return self._known[wanted]
+
+    def _found(self, wanted: str) -> list[str]:
         parts = wanted.count("/") + 1
         if parts > self._most_parts:
             return []
@@ -166,8 +173,9 @@ class _Endings:
         if parts not in self._indexes:
             index = self._indexes[parts] = {}
             for plain, path in self._paths:
-                end = "/".join(plain.rsplit("/", parts)[-parts:])
-                index.setdefault(_without_suffix(end), []).append((plain, path))
+                last = plain.rsplit("/", parts)[-parts:]
+                if len(last) == parts:
+                    index.setdefault(_without_suffix("/".join(last)), []).append((plain, path))
         return self._indexes[parts]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepfake.common.errors import PipelineError
-from deepfake.common.filters import quoted
+from deepfake.common.filters import named
 from deepfake.tracking.connection import client
 from deepfake.tracking.store import Found
 
@@ -18,22 +18,10 @@ _DETECTOR, _REPLACED, _PROMOTED = "detector_sha256", "replaced", "promoted"
 
 def champion(name: str) -> str | None:
     """The version of the registered model `name` that is the champion; None if none is."""
-    if not client().search_registered_models(_named(name)):
+    if not client().search_registered_models(named(name)):
         return None
     number = client().get_registered_model(name).aliases.get(ALIAS)
     return None if number is None else str(number)
-
-
-def _named(name: str) -> str:
-    """The filter that finds the registered model `name`.
-
-    Raises:
-        PipelineError: MLflow cannot search for such a name.
-    """
-    inside = quoted(name)
-    if inside is None:
-        raise PipelineError(f"a name with both kinds of quotation marks cannot be found: {name}")
-    return f"name = {inside}"
 
 
 def version_of(name: str, detector_sha256: str) -> str | None:
@@ -44,7 +32,7 @@ def version_of(name: str, detector_sha256: str) -> str | None:
 
 def _version_of(name: str, detector_sha256: str) -> Any:
     """The version that is this detector; None if there is none."""
-    versions = client().search_model_versions(_named(name))
+    versions = client().search_model_versions(named(name))
     return next((one for one in versions if one.tags.get(_DETECTOR) == detector_sha256), None)
 
 
@@ -61,7 +49,7 @@ def add(name: str, row: Found, tags: Mapping[str, Any]) -> str:
     api = client()
     (model,) = api.get_run(row.run_id).outputs.model_outputs
     before = champion(name)
-    if not api.search_registered_models(_named(name)):
+    if not api.search_registered_models(named(name)):
         api.create_registered_model(name)
     known = {_DETECTOR: row.tags[_DETECTOR], **({_REPLACED: before} if before else {})}
     # One whose registration was interrupted is there already.

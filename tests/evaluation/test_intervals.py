@@ -54,7 +54,10 @@ def test_the_interval_of_a_model_without_calibration_error_comes_near_nothing() 
     given = predictions(names, labels, scores, names)
     found = intervals.of_metrics(given, 0.5, samples=200, confidence=0.95, seed=0)["ece"]
     error = metrics.evaluate(given, 0.5)["ece"]
-    assert found["low"] < 0.01 < error <= found["high"] < 2 * error
+    assert 0 == found["low"] < error <= found["high"] < 2 * error
+    surer = predictions(names, labels, np.clip(1.6 * scores - 0.3, 0, 1), names)
+    found = intervals.of_metrics(surer, 0.5, samples=200, confidence=0.95, seed=0)["ece"]
+    assert 0.05 < found["low"] < metrics.evaluate(surer, 0.5)["ece"] < found["high"] < 0.2
 
 
 def test_recall_and_specificity_have_exact_intervals() -> None:

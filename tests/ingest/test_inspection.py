@@ -323,6 +323,25 @@ def test_a_table_of_another_data_set_is_not_needed(tmp_path: Path) -> None:
     found = page(tmp_path / "source", params)
     assert found["layout"] == ["class folders in split folders"]
     assert overrides(found)["data.folder.csv.file"] == "None"
+    write(tmp_path / "table", table_of(["real", "fake"]))
+    params = settings(tmp_path / "table", file="other.csv", split_column="split")
+    assert overrides(page(tmp_path / "table", params))["data.folder.csv.split_column"] == "None"
+
+
+def test_a_fault_of_the_table_that_is_given_is_told(tmp_path: Path) -> None:
+    files = {
+        **split_files(),
+        "labels.csv": b"path,label\ntrain/real/0.png,real\nnowhere.png,fake\n",
+    }
+    params = settings(write(tmp_path / "source", files), file="labels.csv")
+    found = page(tmp_path / "source", params)
+    assert any("'nowhere.png' names an image that is not there" in line for line in found["fault"])
+
+
+@pytest.mark.parametrize("labels", [["", "x"], ["a", "b", "c"]])
+def test_labels_that_cannot_be_used_get_no_command(tmp_path: Path, labels: list[str]) -> None:
+    found = page(write(tmp_path / "source", table_of(labels)))
+    assert found["use"][0].startswith("name the classes: ")
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -158,7 +158,10 @@ def fresh_clone(tmp_path_factory):
 def shared(tmp_path_factory, request) -> Path:
     """The folder that all workers of pytest-xdist share, with two clones after their first run:
     `first`, which `test_pipeline.py` has for itself, and `computed`; and `printed.txt`, what that
-    run printed. The worker that asks first makes them, and others wait for it."""
+    run printed. The worker that asks first makes them, and others wait for it.
+
+    With `--dist loadfile`, as in the Makefile, a test module runs in one worker.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if hasattr(request.config, "workerinput") else base) / "shared"
     folder.mkdir(exist_ok=True)

@@ -50,6 +50,16 @@ def test_exif_is_read_and_pixels_are_not(format, monkeypatch):
     assert not loaded
 
 
+def test_exif_behind_the_pixels_of_a_png_is_found():
+    data = encoded(IMAGE, "PNG", exif=exif(gps=True))
+    begin = data.index(b"eXIf") - 4
+    end = begin + 12 + int.from_bytes(data[begin : begin + 4], "big")
+    last = data.index(b"IEND") - 4
+    late = data[:begin] + data[end:last] + data[begin:end] + data[last:]
+    found = file_facts(late)
+    assert (found["camera"], found["has_gps"]) == ("Nikon D90", True)
+
+
 def test_a_file_that_says_nothing():
     told = dict(lines(file_facts(encoded(IMAGE, "PNG"))))
     assert "JPEG" not in told

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ LIMITS = Limits(
     held_bytes=4_000_000,
 )  # fmt: skip
 
+PATIENT = replace(LIMITS, read_seconds=30)
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -254,7 +256,7 @@ def test_an_upload_cut_in_the_middle_leaves_nothing_behind(
 
 
 def test_too_many_requests_at_a_time_are_sent_away(detector: Detector) -> None:
-    with running(detector, LIMITS) as client:
+    with running(detector, PATIENT) as client:
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
         place = (client.base_url.host, client.base_url.port or 0)
         waiting = [socket.create_connection(place) for _ in range(3)]
@@ -277,12 +279,15 @@ def test_too_many_requests_at_a_time_are_sent_away(detector: Detector) -> None:
 
 
 def test_all_bodies_together_are_bounded(detector: Detector) -> None:
-    with running(detector, LIMITS) as client:
+    with running(detector, PATIENT) as client:
         head = b"POST /predict/base64 HTTP/1.1\r\nHost: x\r\nContent-Length: 2900000\r\n\r\n"
         with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as other:
             other.sendall(head + bytes(2_800_000))
-            time.sleep(0.1)
-            answer = client.post("/predict/base64", content=bytes(2_000_000))
+            deadline = time.monotonic() + 20
+            while True:  # until the server has read what was sent
+                answer = client.post("/predict/base64", content=bytes(2_000_000))
+                if answer.status_code == 503 or time.monotonic() > deadline:
+                    break
         assert answer.status_code == 503
         assert "are being received" in answer.json()["detail"]
 
@@ -311,13 +316,35 @@ def test_a_connection_without_a_whole_head_is_closed(
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
     with running(detector, LIMITS) as client:
         place = (client.base_url.host, client.base_url.port or 0)
+        began = time.monotonic()
         with socket.create_connection(place) as silent:
             silent.sendall(sent)
             silent.settimeout(20)
-            began = time.monotonic()
             while silent.recv(65536):
                 pass
         assert 0.2 < time.monotonic() - began < 4  # before uvicorn's keep-alive ends, after 5 s
+
+
+def test_a_slow_answer_is_no_reason_to_close_a_connection(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.5)
+    with running(detector, LIMITS) as client:
+        place = (client.base_url.host, client.base_url.port or 0)
+        with socket.create_connection(place) as opened:
+            opened.settimeout(20)
+            opened.sendall(
+                b"POST /predict/base64 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{"
+            )
+            time.sleep(0.4)
+            opened.sendall(b"}")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += opened.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 422")
+            time.sleep(0.3)  # a look, at 0.5 s, has been
+            opened.sendall(GET)
+            assert opened.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_the_largest_image_that_is_decoded_may_be_sent() -> None:
