@@ -16,6 +16,8 @@ RUN make install && rm -rf ~/.cache/pip
 
 # With .git: DVC needs the repository, and runs record the commit.
 COPY --chown=pipeline:pipeline . .
+# The copies are newer than the environment, which make would build again.
+RUN touch .venv/installed-requirements.txt
 
 # Without this, `make ui` answers inside the container alone.
 ENV MLFLOW_HOST=0.0.0.0

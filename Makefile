@@ -7,9 +7,12 @@ PORT ?= 5000
 VENV := .venv
 BIN := $(VENV)/bin
 # What .venv was built from, if it is there and nothing else is named.
-REQUIREMENTS ?= $(or $(patsubst $(VENV)/installed-%,%,$(wildcard $(VENV)/installed-*)),requirements.txt)
+BUILT_FROM = $(patsubst $(VENV)/$1-%,%,$(wildcard $(VENV)/$1-*))
+REQUIREMENTS ?= $(or $(call BUILT_FROM,chosen),$(call BUILT_FROM,installed),requirements.txt)
 INSTALLED := $(VENV)/installed-$(REQUIREMENTS)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The make of macOS looks in this PATH only if the shell is not its default one.
+SHELL := /bin/bash
 export PYTHONUNBUFFERED := 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -24,6 +27,7 @@ install: $(INSTALLED) ## build the environment in .venv (REQUIREMENTS=requiremen
 # From nothing each time: two distributions of TensorFlow in one environment break each other.
 $(INSTALLED): $(REQUIREMENTS) requirements-dev.txt
 	python=$$($(FIND_PYTHON)) && "$$python" -m venv --clear $(VENV)
+	touch $(VENV)/chosen-$(REQUIREMENTS) # before what may be interrupted
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-r $(REQUIREMENTS) -r requirements-dev.txt
 	touch $@

@@ -7,11 +7,13 @@ same name wherever they stand in a file. Experiments that DVC already has are no
 import hashlib
 import json
 import time
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from deepfake import params
 from deepfake.common.errors import PipelineError
+from deepfake.common.overrides import written
 from deepfake.common.yaml12 import parse_yaml
 from tools import ray_experiments, sync
 from tools.clones import assign
@@ -20,6 +22,7 @@ from tools.sweep_file import Overrides
 
 # Between looks at the queue: a look takes a second of a processor, which the experiments want.
 _FEWEST_SECONDS, _MOST_SECONDS = 3.0, 20.0
+_NONE_AT_WORK = "Worker status: 0 active"  # in what `dvc queue status` prints
 _LOOKS = 5  # at the queue, until it is said to be unreadable
 _NAME_DIGITS = 8
 _OF_RECIPES = {"backbone", "embed", "train"}  # sections of params.yaml
@@ -116,6 +119,12 @@ def finished(wanted: dict[str, params.Params]) -> dict[str, str]:
     return found
 
 
+def require_finished(named: Iterable[str], revisions: Mapping[str, str]) -> None:
+    """Raise a `PipelineError` that names the experiments that have failed, if any have."""
+    if failed := [name for name in named if name not in revisions]:
+        raise PipelineError(f"failed: {', '.join(failed)}; the lines above say more")
+
+
 def metrics(revision: str, model: str) -> dict[str, dict[str, float]]:
     """The metrics of `image` or `baseline` in a finished experiment, by split."""
     found: dict[str, dict[str, float]] = json.loads(git("show", f"{revision}:metrics/{model}.json"))
@@ -143,14 +152,38 @@ def _stored(revision: str) -> params.Params | None:
 
 def _queue(missing: dict[str, Overrides]) -> None:
     """Queue experiments that are not already waiting or running; failed ones are queued again."""
-    states = _states(list(missing))
+    printed = _queue_status()
+    abandoned = _abandoned(list(missing), printed)
+    for name in abandoned:
+        dvc("queue", "kill", name)
+    states = _states(list(missing), printed)
     for name, overrides in missing.items():
-        if states.get(name) in ("Queued", "Running"):
+        if states.get(name) in ("Queued", "Running") and name not in abandoned:
             continue
         if name in states:
             dvc("queue", "remove", name)
-        changes = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-        dvc("exp", "run", "--queue", "-n", name, *(f"-S{change}" for change in changes))
+        changes = [f"-S{key}={written(value)}" for key, value in overrides.items()]
+        dvc("exp", "run", "--queue", "-n", name, *changes)
+
+
+def _abandoned(names: list[str], printed: str) -> set[str]:
+    """The experiments that are Running though no worker of the queue is at work, because it was
+    killed: DVC itself never notices.
+
+    Args:
+        printed: by `dvc queue status`. A second look follows only if it shows such experiments, as
+            a worker may be between two.
+    """
+    found = set(names)
+    for look in range(2):
+        if look:
+            time.sleep(_FEWEST_SECONDS)
+            printed = _queue_status()
+        states = _states(names, printed)
+        found &= {name for name, state in states.items() if state == "Running"}
+        if not found or _NONE_AT_WORK not in printed:
+            return set()
+    return found
 
 
 def _wait(names: list[str], jobs: int) -> None:
@@ -161,10 +194,14 @@ def _wait(names: list[str], jobs: int) -> None:
     states: dict[str, str] = {}
     seconds = _FEWEST_SECONDS
     while True:
-        now = _states(names)
+        printed = _queue_status()
+        now = _states(names, printed)
         for name in names:
             if now.get(name) != states.get(name):
-                print(f"{name}: {now.get(name, 'Queued').lower()}", flush=True)
+                told = f": `dvc queue logs {name}` says why" if now.get(name) == "Failed" else ""
+                print(f"{name}: {now.get(name, 'Queued').lower()}{told}", flush=True)
+        for name in _abandoned(names, printed):
+            dvc("queue", "kill", name)
         states = now
         if all(states.get(name) in ("Success", "Failed") for name in names):
             return
@@ -172,10 +209,10 @@ def _wait(names: list[str], jobs: int) -> None:
         seconds = min(1.2 * seconds, _MOST_SECONDS)
 
 
-def _states(names: list[str]) -> dict[str, str]:
-    """The state of each experiment that `dvc queue status` lists: Queued, Running, and so on."""
+def _states(names: list[str], printed: str) -> dict[str, str]:
+    """The state of each experiment that `dvc queue status` has printed: Queued, Running, …"""
     found = {}
-    for line in _queue_status().splitlines():
+    for line in printed.splitlines():
         fields = line.split()
         for name in set(fields) & set(names):
             found[name] = fields[-1]

@@ -5,7 +5,6 @@ experiment to the project's repository. Rows in MLflow are written by `make sync
 that an experiment whose node is lost, and that is run again elsewhere, has no row of its own.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from deepfake import params
 from deepfake.common.cluster import connected
 from deepfake.common.errors import PipelineError
+from deepfake.common.overrides import written
 from tools import shell
 from tools.clones import environment
 from tools.shell import dvc, git
@@ -64,7 +64,7 @@ def _run(revision: str, cache: str, there: list[str], item: tuple[str, Overrides
     """
     name, overrides = item
     project = Path.cwd()
-    changes = [*there, *(f"-S{key}={json.dumps(value)}" for key, value in overrides.items())]
+    changes = [*there, *(f"-S{key}={written(value)}" for key, value in overrides.items())]
     # A worker of Ray has another PATH; and the store of the clone is deleted with it.
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with tempfile.TemporaryDirectory(prefix="experiment-") as folder:

@@ -15,7 +15,7 @@ from deepfake import params
 from deepfake.common.errors import PipelineError, command
 from deepfake.common.files import write_table, write_text
 from deepfake.reporting.drawing import COLORS, drawing
-from deepfake.sources.remote import is_address
+from deepfake.sources.remote import is_address, located
 from deepfake.tracking import lineage, store
 from deepfake.tracking.connection import client
 from deepfake.tracking.failures import required
@@ -48,7 +48,8 @@ def main() -> None:
     write_table(FOLDER / "recipes.csv", results)
     write_text(FOLDER / "recipes.md", markdown(results) + "\n")
     draw(FOLDER / "recipes.png", results)
-    print(f"{markdown(results)}\nThis table as CSV and figure: {FOLDER}/")
+    print(f"{markdown(results)}\nThis table as CSV and figure: {FOLDER}/", flush=True)
+    experiments.require_finished(named, revisions)
 
 
 def on_data(sweep: Sweep, data: str) -> Sweep:
@@ -57,7 +58,7 @@ def on_data(sweep: Sweep, data: str) -> Sweep:
     Raises:
         PipelineError: there is nothing at that path.
     """
-    if not is_address(data) and not Path(data).exists():
+    if not is_address(data) and not Path(located(data)).exists():
         raise PipelineError(f"DATA={data}: no such folder or zip")
     source = {"data.source": "folder", "data.folder.path": data}
     return sweep.model_copy(update={"set": {**sweep.set, **source}})

@@ -8,8 +8,12 @@ given more trials, continues.
 import itertools
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from deepfake import params
 from deepfake.common.errors import PipelineError
@@ -42,15 +46,43 @@ def run(sweep: Sweep, executor: str = "local") -> tuple[dict[str, Overrides], di
     """
     check(sweep)
     study = open_study(sweep)
+    with _alone(sweep):
+        _run_trials(study, sweep, executor)
+    tried = dict(_experiment(sweep, trial.params) for trial in _trials(study, sweep))
+    named = {name: overrides for name, overrides in tried.items() if _allowed(name, overrides)}
+    return named, experiments.finished(experiments.parameters(named))
+
+
+@contextmanager
+def _alone(sweep: Sweep) -> Iterator[None]:
+    """Let one process at a time run trials of the study.
+
+    Raises:
+        PipelineError: another one does.
+    """
+    lock = FileLock(STUDIES / f"{sweep.name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise PipelineError(f"another process is running the search {sweep.name}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run_trials(study: "optuna.Study", sweep: Sweep, executor: str) -> None:
+    """Run trials until the study has as many as are wanted.
+
+    Args:
+        executor: as for `experiments.run`.
+    """
     while batch := _next(study, sweep):
         trials = {number: _experiment(sweep, values) for number, values in batch.items()}
         allowed = dict(one for one in trials.values() if _allowed(*one))
         revisions = experiments.run(allowed, sweep.jobs, executor)
         for number, (name, _) in trials.items():
             _tell(study, number, revisions.get(name), sweep.metric)
-    tried = dict(_experiment(sweep, trial.params) for trial in _trials(study, sweep))
-    named = {name: overrides for name, overrides in tried.items() if _allowed(name, overrides)}
-    return named, experiments.finished(experiments.parameters(named))
 
 
 def check(sweep: Sweep) -> None:

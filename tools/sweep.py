@@ -31,6 +31,8 @@ def main() -> None:
         revisions = experiments.run(named, sweep.jobs, executor)
     print(table(sweep.metric, named, revisions), flush=True)
     sync.bring_up_to_date(params.load())  # last: MLflow may be out of reach
+    if not sweep.search:  # which goes on without trials that fail
+        experiments.require_finished(named, revisions)
 
 
 def experiments_of(sweep: Sweep) -> dict[str, Experiment]:

@@ -62,8 +62,10 @@ def bring_up_to_date(settings: params.Params) -> None:
 
 
 def experiments() -> list[tuple[str, str]]:
-    """Name and revision of every experiment that DVC keeps."""
-    listed = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
+    """Name and revision of every experiment that DVC keeps, the oldest first. Several may have one
+    name, if they began at different commits."""
+    form = "--format=%(refname) %(objectname)"
+    listed = git("for-each-ref", "--sort=committerdate", form, "refs/exps")
     found = []
     for line in listed.splitlines():
         name, _, revision = line.rpartition(" ")
@@ -73,7 +75,7 @@ def experiments() -> list[tuple[str, str]]:
 
 
 def _experiments() -> Iterator[str]:
-    for name, revision in experiments():
+    for name, revision in dict(experiments()).items():  # the newest of a name has the rows
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             origin = {

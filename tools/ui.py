@@ -5,10 +5,10 @@ import os
 import socket
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
@@ -33,6 +33,8 @@ def main() -> None:
         raise PipelineError(
             "the runs are kept by the server that MLFLOW_TRACKING_URI names: open its page"
         )
+    if not 1 <= port <= 65_535:
+        raise PipelineError(f"PORT: received {port}; a port is a number from 1 to 65535")
     _require_free(port)
     with required():
         settings = params.load().tracking
@@ -87,8 +89,10 @@ def _server(port: int) -> Iterator[psutil.Popen]:
 
 def _wait(server: psutil.Popen, port: int) -> None:
     """Return when the page answers."""
+    directly = build_opener(ProxyHandler({}))  # a proxy does not know this machine's pages
+    address = f"http://127.0.0.1:{port}/health"
     for _ in range(2 * _SECONDS_TO_START):
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+        with suppress(OSError), directly.open(address, timeout=5) as answer:
             if answer.status == 200:
                 return
         if server.poll() is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepfake.common.labels import FAKE, LABEL_NAMES, REAL, SPLITS
+from deepfake.common.overrides import written
 from deepfake.common.text import shown
 from deepfake.ingest.inspection import Inspection, Table, differences
 from deepfake.ingest.summary import imbalanced, too_many
@@ -282,15 +283,9 @@ def _advice(found: Inspection, params: DataParams) -> dict[str, Any]:
 
 
 def _override(key: str, value: Any) -> str:
-    """Write `-S key=value`, quoted for Hydra's grammar, which DVC uses, and for the shell."""
-    if isinstance(value, list):
-        written = "[" + ",".join(map(_quoted, value)) + "]"
-    elif isinstance(value, str):
-        written = value if _is_plain(value) else _quoted(value)
-    else:
-        written = "null" if value is None else str(value).lower()
-    plain = re.fullmatch(r"[\w./-]+", written, re.ASCII)
-    return "-S " + (f"{key}={written}" if plain else shlex.quote(f"{key}={written}"))
+    """Write `-S key=value` for Hydra, which DVC uses, and for the shell."""
+    change = f"{key}={value if isinstance(value, str) and _is_plain(value) else written(value)}"
+    return "-S " + (change if re.fullmatch(r"[\w./=-]+", change, re.ASCII) else shlex.quote(change))
 
 
 def _is_plain(value: str) -> bool:
@@ -298,11 +293,6 @@ def _is_plain(value: str) -> bool:
     return bool(re.fullmatch(r"(\.{0,2}/)?[A-Za-z_][\w./-]*", value, re.ASCII)) and (
         value.lower() not in ("true", "false", "null", "nan", "inf")
     )
-
-
-def _quoted(value: str) -> str:
-    # Hydra reads a backslash as itself, unless a quotation mark follows.
-    return '"' + re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value) + '"'
 
 
 def _cut(line: str, length: int = 120) -> str:

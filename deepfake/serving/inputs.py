@@ -110,7 +110,8 @@ def find(paths: Iterable[str]) -> Inputs:
         PipelineError: there is no such path, a server does not answer, a table has no images, or
             there is no image at all.
     """
-    paths = list(paths)
+    # The shell of macOS does not know ~ behind an equals sign, as in `make score DATA=~/faces`.
+    paths = [path if "://" in path else os.path.expanduser(path) for path in paths]
     found = Inputs()
     names: set[str] = set()
     for path in paths:

@@ -7,7 +7,7 @@ import pytest
 from deepfake.common.errors import PipelineError
 from tests.conftest import ROOT
 from tests.tools.conftest import written
-from tools import experiments
+from tools import experiments, shell, sync
 
 
 def test_unusable_parameters_are_refused_by_key_and_value(monkeypatch):
@@ -87,3 +87,39 @@ def test_a_status_that_dvc_never_can_read_is_its_error(sweeping, monkeypatch):
     monkeypatch.setattr(experiments, "_FEWEST_SECONDS", 0)
     with pytest.raises(PipelineError, match="dvc queue status failed: Expecting value"):
         experiments.run({"a": {"baseline.C": 0.5}}, jobs=1)
+
+
+def test_an_experiment_whose_worker_was_killed_is_queued_again(sweeping, monkeypatch):
+    """DVC calls it Running for ever."""
+    working, killed = experiments.dvc, []
+
+    def abandoned(*arguments: str) -> str:
+        if arguments == ("queue", "status") and not killed:
+            return "0 a Running\n\nWorker status: 0 active, 1 idle"
+        if arguments[:2] == ("queue", "kill"):
+            killed.append(arguments[2])
+        return working(*arguments)
+
+    monkeypatch.setattr(experiments, "dvc", abandoned)
+    monkeypatch.setattr(experiments, "_FEWEST_SECONDS", 0)
+    assert experiments.run({"a": {"baseline.C": 0.5}}, jobs=1).keys() == {"a"}
+    assert killed == ["a"]
+
+
+def test_a_worker_between_two_experiments_is_left_alone(monkeypatch):
+    at_work = "0 a Running\n\nWorker status: 1 active, 0 idle"
+    monkeypatch.setattr(experiments, "_queue_status", lambda: at_work)
+    monkeypatch.setattr(experiments, "_FEWEST_SECONDS", 0)
+    assert experiments._abandoned(["a"], at_work.replace("1 active", "0 active")) == set()
+
+
+def test_of_experiments_of_one_name_the_newest_comes_last(sweeping, monkeypatch):
+    revisions = []
+    for day in ("03", "02"):  # the newer one first, so that its commit's name decides nothing
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"2026-01-{day}T00:00:00Z")
+        written(sweeping / "params.yaml", (sweeping / "params.yaml").read_text() + f"# {day}\n")
+        shell.git("commit", "-qam", day)
+        experiments.dvc("exp", "run", "--queue", "-n", "a", "-Sbaseline.C=0.5")
+        revisions.append(dict(sync.experiments())["a"])
+    assert len(sync.experiments()) == 2
+    assert revisions[0] == revisions[1]

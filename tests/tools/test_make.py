@@ -121,3 +121,11 @@ def test_without_data_it_says_what_is_missing(project: Project, target: str, to:
     example = f"make {target} DATA=faces.zip"
     assert printed.startswith(f"DATA is missing, the folder or zip to {to}: {example}\n")
     assert not (project.path / ".venv").exists()
+
+
+def test_an_installation_for_a_gpu_that_broke_off_is_one_for_a_gpu_again(project: Project) -> None:
+    python = project.python("python3.12", "3.12")
+    python.write_text(python.read_text().replace("esac", "*pip*) exit 1 ;;\nesac"))
+    project.make("install", "REQUIREMENTS=requirements-gpu.txt", fails=True)
+    assert project.built() == []
+    assert "-r requirements-gpu.txt" in project.make("install", fails=True)

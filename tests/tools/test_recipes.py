@@ -50,10 +50,13 @@ def test_the_table_has_published_and_own_figures_seconds_and_size(images, monkey
     embed = recorded("another", 20)  # restored from DVC's cache
     recorded(name, 3, current="true", run_embed=embed)
     monkeypatch.setattr("sys.argv", ["recipes", data, "--file", "sweep.yaml"])
-    recipes.main()
+    with pytest.raises(SystemExit):
+        recipes.main()
     lines = capsys.readouterr().out.splitlines()
     assert "| slow | 0.95 to 0.977 | 0.900 | 0.800 | 23 | 14,353 |" in lines
     assert "| broken | – | failed | failed | failed | failed |" in lines
+    assert any(line.endswith(": failed: `dvc queue logs " + line.split(":")[0] + "` says why")
+               for line in lines)  # fmt: skip
     table = pd.read_csv(images / "cache/recipes/recipes.csv")
     assert table["recipe"].tolist() == ["slow", "broken"]
     assert table["seconds"][0] == 23
@@ -70,10 +73,12 @@ def test_the_run_that_trained_the_model_counts_where_dvc_restored_it(images):
 def test_what_mlflow_does_not_have_is_left_open(images, monkeypatch, capsys):
     data = str(images / "cache/faces.zip")
     monkeypatch.setattr("sys.argv", ["recipes", data, "--file", "sweep.yaml"])
-    recipes.main()
+    with pytest.raises(SystemExit):  # one has failed
+        recipes.main()
     assert "| slow | 0.95 to 0.977 | 0.900 | 0.800 | – | – |" in capsys.readouterr().out
     monkeypatch.setattr(sync, "bring_up_to_date", unreachable)
-    recipes.main()
+    with pytest.raises(SystemExit):
+        recipes.main()
     printed = capsys.readouterr()
     assert "| slow | 0.95 to 0.977 | 0.900 | 0.800 | – | – |" in printed.out
     assert "warning: seconds and parameters are missing: MLflow is down" in printed.err

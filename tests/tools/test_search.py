@@ -5,6 +5,7 @@ import shutil
 
 import optuna
 import pytest
+from filelock import FileLock
 
 from deepfake.common.errors import PipelineError
 from tests.tools.conftest import written
@@ -171,3 +172,13 @@ def test_a_range_is_of_whole_numbers_only_with_a_whole_step(dimension, expected)
 def test_a_grid_of_floats_has_round_numbers_and_both_ends():
     values = search.combinations({"x": Dimension(low=0.1, high=0.7, step=0.1)})
     assert [one["x"] for one in values] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+
+def test_a_search_that_runs_already_is_left_alone(sweeping):
+    search.STUDIES.mkdir(parents=True)
+    with (
+        FileLock(search.STUDIES / "s.lock"),
+        pytest.raises(PipelineError, match="another process is running the search s"),
+    ):
+        searched(sweeping, RANGE, trials=2)
+    assert len(searched(sweeping, RANGE, trials=2)) == 2

@@ -58,6 +58,13 @@ def test_a_port_that_is_taken_is_named_with_another_one(start, taken):
     assert "Traceback" not in printed
 
 
+def test_a_port_that_is_none_is_refused(start):
+    process = start(99_999)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "PORT: received 99999; a port is a number from 1 to 65535" in printed
+
+
 def test_the_page_of_a_server_is_not_started_here(start):
     process = start(5000, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
     printed, _ = process.communicate(timeout=300)
@@ -71,7 +78,7 @@ def test_the_page_of_a_server_is_not_started_here(start):
 def test_the_page_answers_when_its_address_is_printed_and_ctrl_c_leaves_nothing(start, number):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]  # free once the block has ended
-    process = start(port)
+    process = start(port, http_proxy="http://127.0.0.1:9")  # does not know this machine's pages
     printed = ""
     while "Ctrl+C" not in printed:
         line = process.stdout.readline()
