@@ -42,7 +42,8 @@ def _embed(settings: params.Params) -> None:
         else:
             cluster, (hardware, computed) = None, _here(settings)
         description = _description(settings, hardware)
-        with unfinished("embed", f"{resume_key('embed')}-{hardware.engine}") as work:
+        key = f"{resume_key('embed')}-{hardware.engine}-{hardware.precision}"
+        with unfinished("embed", key) as work:
             embed.compute(
                 paths.IMAGES,
                 paths.EMBEDDINGS,

@@ -39,7 +39,8 @@ def main() -> None:
         # The head reads no images.
         only_head = chosen.recipe == "probe" and not chosen.fine_tune.epochs
         unread = [str(paths.IMAGES)] if only_head else []
-        with unfinished("train", resume_key("train", without=unread)) as work:
+        key = f"{resume_key('train', without=unread)}-{hardware.precision}"
+        with unfinished("train", key) as work:
             summary = _train(settings, hardware.precision, work, on_epoch)
         facts = {
             "recipe": chosen.recipe,

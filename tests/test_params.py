@@ -180,7 +180,7 @@ def test_a_missing_key_is_refused(key: str) -> None:
         ("train.learning_rate", 0.0, "greater than 0"),
         ("train.fine_tune.epochs", -1, "greater than or equal to 0"),
         ("train.fine_tune.augment.rotation", 180.5, "less than or equal to 180"),
-        ("train.fine_tune.augment.zoom", 1.0, "less than 1"),
+        ("train.fine_tune.augment.zoom", 1.0, "less than or equal to 0.5"),
         ("evaluate.uncertain.error_rate", 0.5, "less than 0.5"),
         # a number or a rule
         *(("evaluate.threshold", value, RULES) for value in BAD_RULES),

@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 from deepfake.common import paths
 from deepfake.common.environment import Hardware, cores
@@ -34,7 +36,7 @@ def make_extractor(
         precision = "float32" if network.precision == "auto" else network.precision
         used = threads or cores()
         sizes = [round(scale * network.image_size) for scale in embed.scales]
-        compiled = Network(paths.FEATURE_NETWORK, sizes, precision, used)
+        compiled = Network(paths.FEATURE_NETWORK, sizes, precision, used, network.image_size)
         hardware = Hardware("CPU", used, precision, "openvino")
         return hardware, openvino_engine.extractor(
             compiled, image_size=network.image_size, views=embed.views
@@ -70,8 +72,8 @@ def chosen_engine(engine: str, precision: str) -> str:
 
 
 def has_gpu() -> bool:
-    """Whether CUDA finds a GPU, without starting TensorFlow."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    """Whether CUDA finds a GPU and TensorFlow can use one, without starting TensorFlow."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or _is_for_cpus():
         return False
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
@@ -79,3 +81,10 @@ def has_gpu() -> bool:
         return False
     count = ctypes.c_int(0)
     return bool(cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count)
+
+
+def _is_for_cpus() -> bool:
+    """Whether the TensorFlow that is installed knows no GPU, as that of `requirements.txt`."""
+    with suppress(PackageNotFoundError):
+        return bool(version("tensorflow-cpu"))
+    return False

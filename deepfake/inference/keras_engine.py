@@ -12,6 +12,7 @@ from deepfake.models import pooling
 from deepfake.models.symmetries import seen
 
 Forward = Callable[[Any], Any]
+_STACKED = 50_000_000  # numbers of images that are resized together, which takes 8 bytes for each
 
 
 def extractor(model: Any, *, image_size: int, views: Sequence[str], batch_size: int) -> Extract:
@@ -71,6 +72,6 @@ def resized(images: Sequence[np.ndarray], resize: Forward) -> Any:
         require_pixels(image)
     import tensorflow as tf
 
-    if len({image.shape for image in images}) == 1:
+    if len({image.shape for image in images}) == 1 and sum(map(np.size, images)) <= _STACKED:
         return resize(tf.constant(np.stack(images)))
     return tf.concat([resize(tf.constant(image[None])) for image in images], axis=0)

@@ -24,6 +24,7 @@ class Network:
         sizes: pixels; the sizes in which the network sees an image.
         precision: `float32` or `mixed_bfloat16`.
         threads: number of streams; None: one for each processor.
+        image_size: pixels; the size in which images are given; None: the first of `sizes`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Network:
         sizes: Sequence[int],
         precision: str = "float32",
         threads: int | None = None,
+        image_size: int | None = None,
     ) -> None:
         import openvino
 
@@ -49,6 +51,7 @@ class Network:
             # Processes that share the machine would all be bound to its first processors.
             settings["ENABLE_CPU_PINNING"] = False
         self._sizes = list(sizes)
+        self._image_size = image_size or self._sizes[0]
         compiled = []
         for size in self._sizes:
             # With a dynamic batch size, OpenVINO takes a quarter longer.
@@ -59,13 +62,13 @@ class Network:
         self._requests: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
         for _ in range(self.threads):
             self._requests.put([one.create_infer_request() for one in compiled])
-        self([np.zeros((self._sizes[0], self._sizes[0], 3), "float32")])
+        self([np.zeros((self._image_size, self._image_size, 3), "float32")])
 
     def __call__(self, views: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Compute the features of an image in several views.
 
         Args:
-            views: shape (size, size, 3) each, in [0, 255], of the first of `sizes`.
+            views: shape (image_size, image_size, 3) each, in [0, 255].
 
         Returns:
             Shape (views, d): the features in each size, one after the other.
@@ -74,7 +77,7 @@ class Network:
             ValueError: a view has another type or shape.
         """
         for view in views:
-            expected = (self._sizes[0], self._sizes[0], 3)
+            expected = (self._image_size, self._image_size, 3)
             if view.dtype != np.float32 or view.shape != expected:
                 raise ValueError(
                     f"views are expected as float32, 0 to 255, of shape {expected}; received "

@@ -44,7 +44,8 @@ def check_layers(described: Sequence[str], first_trained: str, *, tuned: bool) -
         tuned: whether the network is fine-tuned, which `first_trained` must then leave a layer for.
 
     Raises:
-        PipelineError: MobileNetV2 has no such layer, or no layer from `first_trained` on is in use.
+        PipelineError: MobileNetV2 has no such layer, or no convolution from `first_trained` on is
+            in use.
     """
     names = layer_names()
     for key, name in [
@@ -58,11 +59,18 @@ def check_layers(described: Sequence[str], first_trained: str, *, tuned: bool) -
                 "docs/parameters.md says how they are named."
             )
     last = max(described, key=names.index)
-    if tuned and first_trained != "all" and names.index(first_trained) > names.index(last):
+    first = 0 if first_trained == "all" else names.index(first_trained)
+    if tuned and not any(map(_is_convolution, names[first : names.index(last) + 1])):
         raise PipelineError(
-            f"train.fine_tune.from_layer: received {first_trained!r}, but the last layer in use is "
-            f"{last!r} (embed.layers), so that nothing would be trained"
+            f"train.fine_tune.from_layer: received {first_trained!r}, but there is no convolution "
+            f"from it to the last layer in use, {last!r} (embed.layers), so that nothing would be "
+            "trained"
         )
+
+
+def _is_convolution(name: str) -> bool:
+    """Whether a layer is trained; batch-norm is frozen, and the others have no weights."""
+    return name in ("Conv1", "Conv_1") or name.endswith(("_expand", "_depthwise", "_project"))
 
 
 def shape(name: str, alpha: float, image_size: int) -> tuple[int, int]:

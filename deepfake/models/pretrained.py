@@ -60,7 +60,8 @@ def initial(
         The network, and which weights it has: `imagenet` or `random`.
 
     Raises:
-        PipelineError: ImageNet weights were asked for and are neither cached nor available.
+        PipelineError: ImageNet weights were asked for and are neither cached nor available, or
+            their file is damaged.
     """
     if wanted == "random":
         return _random(new, preprocess), "random"
@@ -77,6 +78,11 @@ def initial(
         reason = error
     finally:
         socket.setdefaulttimeout(previous)
+    if file.exists():
+        raise PipelineError(
+            f"backbone.weights: {file} cannot be read ({reason}): it is damaged or incomplete, or "
+            "of another network. Delete it, so that it is downloaded again, or copy it again"
+        )
     if wanted == "auto":
         return _random(new, preprocess), "random"
     raise PipelineError(

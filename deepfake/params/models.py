@@ -42,8 +42,8 @@ def _known_view(view: str) -> str:
 
 def _penalty(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value != "auto" and not (number and 0 <= value <= 1e12):  # type: ignore[operator]
-        raise ValueError("must be auto or a number from 0 to 1e12")
+    if value != "auto" and not (number and 0 <= value <= 1e6):  # type: ignore[operator]
+        raise ValueError("must be auto or a number from 0 to 1e6")
     return float(value) if isinstance(value, int) else value
 
 
@@ -128,7 +128,7 @@ class AugmentParams(Section):
     shear: Annotated[float, Field(ge=0, le=60)] = described(
         "most that an image is leaned over, in degrees, in either direction"
     )
-    zoom: Annotated[float, Field(ge=0, lt=1)] = described(
+    zoom: Annotated[float, Field(ge=0, le=0.5)] = described(
         "most that an image is enlarged or shrunk, as a fraction of its size"
     )
     shift: Annotated[float, Field(ge=0, lt=1)] = described(

@@ -120,7 +120,7 @@ class ExecutionParams(Section):
         "what computes embeddings: this machine, or a Ray cluster (docs/ray.md)"
     )
     ray: RayParams = described("the tasks of the executor `ray`")
-    threads: Count | None = described("processors that the engines use; null: all of them")
+    threads: Count | None = described("processors that OpenVINO uses; null: all of them")
     batch_size: Count = described("images in a batch, where TensorFlow scores them")
     cache_megabytes: Whole = described(
         "MB of disk for the activations of the frozen layers during fine-tuning; MB of memory for "

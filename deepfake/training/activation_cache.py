@@ -5,6 +5,7 @@ room, so that the process itself does not grow with the data.
 """
 
 import errno
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from deepfake.data.array_file import ArrayFile
 from deepfake.inference import keras_engine
 from deepfake.models.symmetries import seen
 from deepfake.training.examples import Example
+
+_LEFT_FREE = 1_000_000_000  # bytes on the disk, for checkpoints and others
 
 
 class FrozenLayers:
@@ -76,6 +79,7 @@ class ActivationCache:
         ]
         self._image_bytes = len(views) * sum(file.row_bytes for file in self._files)
         self.labels: list[int] = []
+        self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -84,11 +88,12 @@ class ActivationCache:
         return len(self.labels) * self._image_bytes
 
     def fill(self, images: Path | str, split: str, batch_size: int) -> None:
-        """Cache as many images as fit within the limit and on the disk.
+        """Cache as many images as fit within the limit, and leave room on the disk.
 
         Always in the same batches, so that a run that continues another reads the same bits.
         """
-        total = min(shards.count(images, split), self._limit // self._image_bytes)
+        free = max(0, shutil.disk_usage(self._folder).free - _LEFT_FREE)
+        total = min(shards.count(images, split), min(self._limit, free) // self._image_bytes)
         if not total:
             return
         decoded = shards.decoded(shards.image_files(images, split))

@@ -91,9 +91,13 @@ def train_head(
     """
     whitener = Whitener.fit(train.features, channels) if channels else Whitener()
     scaling = Scaling.fit(train.features, whitener)
-    rows = Rows(scaling, train.features, work / "rows.f32")
-    task = _Task(rows, scaling, train.labels, valid, params, seed, on_epoch)
-    return _solve(task) if params.linear else _train(task, work / "head.npz")
+    file = work / "rows.f32"
+    try:
+        rows = Rows(scaling, train.features, file)
+        task = _Task(rows, scaling, train.labels, valid, params, seed, on_epoch)
+        return _solve(task) if params.linear else _train(task, work / "head.npz")
+    finally:
+        file.unlink(missing_ok=True)  # it is large, and a run that continues makes it anew
 
 
 @dataclass(frozen=True)

@@ -96,17 +96,21 @@ def batches(
     """
     import keras
 
+    def ready(number: int) -> np.ndarray:
+        pixels = store[number]
+        if augmented is not None:
+            pixels = augmented(number, pixels)
+        return images.resized(pixels, size)
+
     class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         def __len__(self) -> int:
             return -(-len(order) // batch_size)
 
         def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
             numbers = order[index * batch_size : (index + 1) * batch_size].tolist()
-            pixels = [store[number] for number in numbers]
-            if augmented is not None:
-                pixels = [augmented(*item) for item in zip(numbers, pixels, strict=True)]
-            resized = np.stack([images.resized(one, size) for one in pixels])
-            return resized, store.labels[numbers].astype("float32")[:, None]
+            # One after the other: large images of a whole batch would fill the memory.
+            pixels = np.stack([ready(number) for number in numbers])
+            return pixels, store.labels[numbers].astype("float32")[:, None]
 
     return Batches(workers=min(_MOST_WORKERS, cores()), max_queue_size=4)
 

@@ -7,7 +7,7 @@ weights as one that was not interrupted.
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,13 +220,21 @@ def _resume(phase: Phase, checkpoint: Path) -> State | None:
 
 
 def reseed(network: Any, seed: int, epoch: int) -> None:
-    """Give every dropout layer of `network` the random state of this epoch, so that it does not
-    depend on what ran before."""
+    """Give each dropout layer of `network` a random state of its own for this epoch, so that it
+    does not depend on what ran before."""
+    for number, generator in enumerate(_generators(network)):
+        # Keras adds 1 to the second number at each step: others must not be its neighbours.
+        state = np.random.SeedSequence([seed, 6, epoch, number]).generate_state(2)
+        generator.state.assign(state & 0x7FFFFFFF)
+
+
+def _generators(network: Any) -> Iterator[Any]:
+    """What dropout layers draw from, in the order of the layers."""
     for layer in network.layers:
         if hasattr(layer, "layers"):
-            reseed(layer, seed, epoch)
+            yield from _generators(layer)
         elif hasattr(layer, "seed_generator"):
-            layer.seed_generator.state.assign([seed & 0x7FFFFFFF, epoch])
+            yield layer.seed_generator
 
 
 def kept_phase(summary: Mapping[str, Any]) -> str:

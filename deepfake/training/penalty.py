@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from deepfake.common import progress
+from deepfake.common.errors import PipelineError
 from deepfake.evaluation.ranking import roc_auc
 from deepfake.training import convex_head
 from deepfake.training.rows import Rows
@@ -41,7 +42,16 @@ def cross_validated(
     Returns:
         The best penalty, and a table with `weight_decay`, `log_loss` and `roc_auc`, and their
         standard errors over the folds, `log_loss_error` and `roc_auc_error`.
+
+    Raises:
+        PipelineError: a class has fewer images than there are folds, or a fit does not converge.
     """
+    fewest = int(np.bincount(labels, minlength=2).min())
+    if fewest < FOLDS:
+        raise PipelineError(
+            f"train.weight_decay: auto needs {FOLDS} images of each class in train, one for each "
+            f"fold, and one class has {fewest}: give a number instead"
+        )
     folds = stratified(labels, seed)
     found = []
     with progress.bar(len(grid) * FOLDS, "cross-validate", "fits") as bar:

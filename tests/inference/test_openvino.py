@@ -1,6 +1,7 @@
 """OpenVINO computes what Keras does."""
 
 import os
+from importlib.util import find_spec
 
 import numpy as np
 import openvino
@@ -9,7 +10,7 @@ from openvino_telemetry.utils.opt_in_checker import ConsentCheckResult, OptInChe
 
 from deepfake.common.errors import PipelineError
 from deepfake.data import shards
-from deepfake.inference import keras_engine, openvino_engine, openvino_export
+from deepfake.inference import extraction, keras_engine, openvino_engine, openvino_export
 from deepfake.inference import network as network_module
 from deepfake.inference.network import Network
 from deepfake.models import (
@@ -72,15 +73,15 @@ def test_a_process_with_a_share_of_the_machine_is_not_bound(converted, monkeypat
     assert [settings.get("ENABLE_CPU_PINNING") for settings in given] == [bound]
 
 
-def test_openvino_computes_keras_s_features(network, converted, tmp_path):
-    scales = [1.0, 0.5]
+@pytest.mark.parametrize("scales", [[1.0, 0.5], [0.5], [0.5, 1.0]])
+def test_openvino_computes_keras_s_features(network, converted, tmp_path, scales):
     features = pooling.features(network, LAYERS, ["mean", "std"], SIZE, scales)
     decoded = [*textures(3, 90, 70), *textures(2, 50, 50, seed=1)]
     write_shards(tmp_path, decoded)
     found = np.stack(
         list(
             openvino_engine.extractor(
-                Network(converted, [round(s * SIZE) for s in scales]),
+                Network(converted, [round(s * SIZE) for s in scales], image_size=SIZE),
                 image_size=SIZE,
                 views=VIEWS,
             )(shards.image_files(tmp_path, "test"))
@@ -88,7 +89,7 @@ def test_openvino_computes_keras_s_features(network, converted, tmp_path):
     )
     by_keras = keras_engine.extractor(features, image_size=SIZE, views=VIEWS, batch_size=2)
     wanted = np.stack(list(by_keras(shards.image_files(tmp_path, "test"))))
-    assert found.shape == wanted.shape == (5, 2, 2 * features.output_shape[-1] // 2)
+    assert found.shape == wanted.shape == (5, 2, features.output_shape[-1])
     np.testing.assert_allclose(found, wanted, atol=2e-4 * np.abs(wanted).max())
     assert np.abs(wanted[0] - wanted[1]).max() > 0.01 * np.abs(wanted).max()
 
@@ -129,3 +130,22 @@ def test_any_architecture_of_keras_is_exported(tmp_path):
     openvino_export.export(features, tmp_path / "features.xml")
     found = openvino_export.agreement(features, tmp_path / "features.xml", seed=1)
     assert found["cosine"] > 0.99999
+
+
+def test_a_gpu_that_the_installed_tensorflow_does_not_know_is_no_gpu(monkeypatch):
+    class Cuda:
+        def cuInit(self, flags):
+            return 0
+
+        def cuDeviceGetCount(self, count):
+            count._obj.value = 1
+            return 0
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(extraction.ctypes, "CDLL", lambda name: Cuda())
+    monkeypatch.setattr(extraction, "_is_for_cpus", lambda: False)
+    assert extraction.chosen_engine("auto", "auto") == "tensorflow"
+    monkeypatch.undo()
+    monkeypatch.setattr(extraction.ctypes, "CDLL", lambda name: Cuda())
+    assert extraction._is_for_cpus() == (find_spec("nvidia") is None)
+    assert extraction.has_gpu() != extraction._is_for_cpus()

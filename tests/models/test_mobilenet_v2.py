@@ -82,6 +82,10 @@ def test_a_first_trained_layer_behind_all_in_use_is_refused_if_the_network_is_tu
     mobilenet_v2.check_layers(["block_3_expand_relu"], "block_10_expand", tuned=False)
     with pytest.raises(PipelineError, match="nothing would be trained"):
         mobilenet_v2.check_layers(["block_3_expand_relu"], "block_10_expand", tuned=True)
+    mobilenet_v2.check_layers(["block_12_add"], "block_12_project", tuned=True)
+    for name in ("block_12_project_BN", "block_12_add"):  # batch-norm is frozen
+        with pytest.raises(PipelineError, match="there is no convolution from it to the last"):
+            mobilenet_v2.check_layers(["block_12_add"], name, tuned=True)
 
 
 def test_random_weights_keep_activations_of_every_layer_in_the_same_range():

@@ -145,3 +145,15 @@ def test_unknown_blocks_widths_and_layers_are_refused():
         registry.check_width(chosen("ResNet50", alpha=0.5))
     with pytest.raises(PipelineError, match=r"ResNet50 has no layer 'block_1'.*conv5_block3_out"):
         registry.check_layers(chosen("ResNet50"), ["conv1_relu", "block_1"])
+
+
+@pytest.mark.parametrize("weights", ["auto", "imagenet"])
+def test_a_damaged_file_of_imagenet_s_weights_is_named(tmp_path, monkeypatch, weights):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    file = registry.imagenet_file(chosen("MobileNetV2", alpha=0.35))
+    file.parent.mkdir()
+    file.write_bytes(b"half a file")
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(file))
+    with pytest.raises(PipelineError, match=rf"{file} cannot be read .*Delete it"):
+        registry.initial(chosen("MobileNetV2", alpha=0.35, weights=weights))

@@ -1,6 +1,7 @@
 """The cache of activations on its own: what fits, a full disk, and a batch from both sources."""
 
 import errno
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from deepfake.data import shards
 from deepfake.data.array_file import ArrayFile
 from deepfake.models import pooling, tensorflow_setup
-from deepfake.training import frozen_prefix
+from deepfake.training import activation_cache, frozen_prefix
 from deepfake.training.activation_cache import ActivationCache, FrozenLayers
 from deepfake.training.examples import Example
 from tests.support.making import image_file
@@ -118,3 +119,13 @@ def test_a_full_disk_ends_the_cache(tmp_path, layers, images, monkeypatch):
     cache = filled(tmp_path, layers, images, 10**9)
     assert cache.labels == [0, 1]
     assert all(len(part) == 1 for part in cache.activations([Example(1, 1, 1, None)]))
+
+
+def test_room_is_left_on_the_disk(tmp_path, layers, images, monkeypatch):
+    needed = filled(tmp_path / "all", layers, images, 10**9).size
+    usage = shutil.disk_usage(tmp_path)
+    free = activation_cache._LEFT_FREE + needed // 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    assert len(filled(tmp_path / "some", layers, images, 10**9).labels) == 2
+    free = activation_cache._LEFT_FREE // 2
+    assert filled(tmp_path / "none", layers, images, 10**9).labels == []

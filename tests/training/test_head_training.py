@@ -127,6 +127,7 @@ def test_a_head_that_does_not_converge_is_refused(linear, tmp_path, monkeypatch)
     monkeypatch.setattr(convex_head, "MOST_ITERATIONS", 3)
     with pytest.raises(PipelineError, match=r"within 3 iterations .*0\.05: give a larger"):
         train_head(linear, tmp_path)
+    assert list(tmp_path.iterdir()) == []  # the rows are large
 
 
 def test_head_on_whitened_covariances_scores_raw_ones(linear, tmp_path):
@@ -313,3 +314,27 @@ def test_two_numbers_of_threads_meet_at_the_same_optimum(python, tmp_path):
         scores.append(1 / (1 + np.exp(-np.load(tmp_path / f"{threads}.npy"))))
     assert np.abs(scores[0] - scores[1]).max() < 1e-4
     assert scores[0].std() > 0.1
+
+
+def test_dropout_drops_other_units_in_each_layer_step_and_epoch():
+    import keras
+
+    pixels = keras.Input((64,))
+    first = keras.layers.Dropout(0.5)
+    inner = keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5)])
+    network = keras.Model(pixels, [first(pixels), inner(first(pixels) * 0 + 1)])
+    ones, masks = np.ones((1, 64), "float32"), []
+    for epoch in range(3):
+        loop.reseed(network, 5, epoch)
+        for _ in range(4):
+            masks += [np.asarray(one) > 0 for one in network(ones, training=True)]
+    assert len({mask.tobytes() for mask in masks}) == 3 * 4 * 2
+    loop.reseed(network, 5, 1)
+    again = [np.asarray(one) > 0 for one in network(ones, training=True)]
+    np.testing.assert_array_equal(again, masks[8:10])
+
+
+def test_cross_validation_needs_an_image_of_each_class_in_each_fold():
+    labels = np.array([0] * 20 + [1] * 2)
+    with pytest.raises(PipelineError, match="auto needs 5 images of each class in train"):
+        penalty.cross_validated(None, labels, np.ones(22), 0, scored=1)
