@@ -12,7 +12,7 @@ REQUIREMENTS ?= $(or $(call BUILT_FROM,chosen),$(call BUILT_FROM,installed),requ
 INSTALLED := $(VENV)/installed-$(REQUIREMENTS)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The make of macOS looks in this PATH only if the shell is not its default one.
-SHELL := /bin/bash
+SHELL := $(or $(wildcard /bin/bash),/bin/sh)
 export PYTHONUNBUFFERED := 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -9,7 +9,10 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from deepfake import params
 from deepfake.common.errors import PipelineError
@@ -22,7 +25,7 @@ from tools.sweep_file import Overrides
 
 # Between looks at the queue: a look takes a second of a processor, which the experiments want.
 _FEWEST_SECONDS, _MOST_SECONDS = 3.0, 20.0
-_NONE_AT_WORK = "Worker status: 0 active"  # in what `dvc queue status` prints
+_OF_WORKERS = ("queue-worker", "exec-run")  # commands of DVC
 _LOOKS = 5  # at the queue, until it is said to be unreadable
 _NAME_DIGITS = 8
 _OF_RECIPES = {"backbone", "embed", "train"}  # sections of params.yaml
@@ -152,38 +155,15 @@ def _stored(revision: str) -> params.Params | None:
 
 def _queue(missing: dict[str, Overrides]) -> None:
     """Queue experiments that are not already waiting or running; failed ones are queued again."""
-    printed = _queue_status()
-    abandoned = _abandoned(list(missing), printed)
-    for name in abandoned:
-        dvc("queue", "kill", name)
-    states = _states(list(missing), printed)
+    _end_abandoned(list(missing))
+    states = _states(list(missing))
     for name, overrides in missing.items():
-        if states.get(name) in ("Queued", "Running") and name not in abandoned:
+        if states.get(name) in ("Queued", "Running"):
             continue
         if name in states:
             dvc("queue", "remove", name)
         changes = [f"-S{key}={written(value)}" for key, value in overrides.items()]
         dvc("exp", "run", "--queue", "-n", name, *changes)
-
-
-def _abandoned(names: list[str], printed: str) -> set[str]:
-    """The experiments that are Running though no worker of the queue is at work, because it was
-    killed: DVC itself never notices.
-
-    Args:
-        printed: by `dvc queue status`. A second look follows only if it shows such experiments, as
-            a worker may be between two.
-    """
-    found = set(names)
-    for look in range(2):
-        if look:
-            time.sleep(_FEWEST_SECONDS)
-            printed = _queue_status()
-        states = _states(names, printed)
-        found &= {name for name, state in states.items() if state == "Running"}
-        if not found or _NONE_AT_WORK not in printed:
-            return set()
-    return found
 
 
 def _wait(names: list[str], jobs: int) -> None:
@@ -193,26 +173,47 @@ def _wait(names: list[str], jobs: int) -> None:
     dvc("queue", "start", "-j", str(jobs))
     states: dict[str, str] = {}
     seconds = _FEWEST_SECONDS
+    without = 0  # looks in a row that found no worker
     while True:
-        printed = _queue_status()
-        now = _states(names, printed)
+        now = _states(names)
         for name in names:
             if now.get(name) != states.get(name):
                 told = f": `dvc queue logs {name}` says why" if now.get(name) == "Failed" else ""
                 print(f"{name}: {now.get(name, 'Queued').lower()}{told}", flush=True)
-        for name in _abandoned(names, printed):
-            dvc("queue", "kill", name)
         states = now
         if all(states.get(name) in ("Success", "Failed") for name in names):
             return
+        without = 0 if _at_work() else without + 1
+        if without > 1:  # one that has just been started may not be there yet
+            _end_abandoned(names)
+            dvc("queue", "start", "-j", str(jobs))
+            without = 0
         time.sleep(seconds)
         seconds = min(1.2 * seconds, _MOST_SECONDS)
 
 
-def _states(names: list[str], printed: str) -> dict[str, str]:
-    """The state of each experiment that `dvc queue status` has printed: Queued, Running, …"""
+def _end_abandoned(names: list[str]) -> None:
+    """Let experiments fail whose worker was killed: DVC would call them Running for ever."""
+    if _at_work():
+        return
+    for name, state in _states(names).items():
+        if state == "Running":
+            dvc("queue", "kill", name)
+
+
+def _at_work() -> bool:
+    """Whether a worker of this repository's queue, or an experiment that one has started, runs."""
+    return any(
+        Path(process.info["cwd"] or "/").is_relative_to(Path.cwd())
+        and any(word in " ".join(process.info["cmdline"] or []) for word in _OF_WORKERS)
+        for process in psutil.process_iter(["cmdline", "cwd"])
+    )
+
+
+def _states(names: list[str]) -> dict[str, str]:
+    """The state of each experiment that `dvc queue status` lists: Queued, Running, and so on."""
     found = {}
-    for line in printed.splitlines():
+    for line in _queue_status().splitlines():
         fields = line.split()
         for name in set(fields) & set(names):
             found[name] = fields[-1]

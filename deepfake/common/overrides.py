@@ -19,5 +19,7 @@ def written(value: Any) -> str:
 
 def _quoted(value: str) -> str:
     # Hydra reads a backslash as itself, unless a quotation mark or `${` follows.
-    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
-    return '"' + escaped.replace("${", "\\${") + '"'
+    def escaped(match: re.Match[str]) -> str:
+        return 2 * match[1] + (f"\\{match[2]}" if match[2] else "")
+
+    return '"' + re.sub(r'(\\*)("|\$\{|$)', escaped, value) + '"'

@@ -11,7 +11,8 @@ from deepfake.common.overrides import written
 from deepfake.common.yaml12 import parse_yaml
 
 VALUES = [
-    "a b", "it's", 'say "x"', "ü.zip", "back\\slash", "end\\", 'b\\"', "${x}", "1e5", "null", "",
+    "a b", "it's", 'say "x"', "ü.zip", "back\\slash", "end\\", 'b\\"', "${x}",
+    "a\\${x}", "a\\\\${x}", "1e5", "null", "",
     0.001, 1e-05, 1e16, 3, None, True, [], [1, 2], ["a", "b, c"], {"fpr": 0.01},
     [{"name": "celeb", "path": "ü.zip"}],
 ]  # fmt: skip

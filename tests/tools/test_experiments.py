@@ -1,7 +1,13 @@
 """The names and parameters of experiments; how they run is in `test_sweep.py`."""
 
+import json
+import os
 import re
+import time
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 
 from deepfake.common.errors import PipelineError
@@ -89,28 +95,49 @@ def test_a_status_that_dvc_never_can_read_is_its_error(sweeping, monkeypatch):
         experiments.run({"a": {"baseline.C": 0.5}}, jobs=1)
 
 
-def test_an_experiment_whose_worker_was_killed_is_queued_again(sweeping, monkeypatch):
-    """DVC calls it Running for ever."""
-    working, killed = experiments.dvc, []
+@pytest.mark.slow
+def test_after_a_worker_was_killed_the_queue_goes_on(tmp_path, monkeypatch):
+    """With real DVC, which calls the experiment Running for ever."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiments, "_MOST_SECONDS", 3)
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "Test")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@example.org")
+    slow = tmp_path / "slow"
+    slow.touch()
+    command = f"if test -e {slow}; then sleep 600; fi; cp params.yaml out"
+    written(tmp_path / "params.yaml", "a: 1\n")
+    stage = {"cmd": command, "params": ["a"], "outs": ["out"]}
+    written(tmp_path / "dvc.yaml", json.dumps({"stages": {"one": stage}}))
+    written(tmp_path / ".gitignore", "slow\n")
+    shell.git("init", "-q", "-b", "main")
+    experiments.dvc("init", "-q")
+    shell.git("add", "-A")
+    shell.git("commit", "-qm", "start")
+    missing = {"x": {"a": 2}, "y": {"a": 3}}
+    experiments._queue(missing)
+    experiments.dvc("queue", "start")
+    deadline = time.monotonic() + 120
+    while not (family := [p for p in here(tmp_path) if "sleep 600" in " ".join(p.cmdline())]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert family
+    for process in here(tmp_path):
+        process.kill()
+    slow.unlink()
+    experiments._queue(missing)
+    experiments._wait(list(missing), 1)
+    assert set(experiments._states(["x", "y"]).values()) == {"Success"}
 
-    def abandoned(*arguments: str) -> str:
-        if arguments == ("queue", "status") and not killed:
-            return "0 a Running\n\nWorker status: 0 active, 1 idle"
-        if arguments[:2] == ("queue", "kill"):
-            killed.append(arguments[2])
-        return working(*arguments)
 
-    monkeypatch.setattr(experiments, "dvc", abandoned)
-    monkeypatch.setattr(experiments, "_FEWEST_SECONDS", 0)
-    assert experiments.run({"a": {"baseline.C": 0.5}}, jobs=1).keys() == {"a"}
-    assert killed == ["a"]
-
-
-def test_a_worker_between_two_experiments_is_left_alone(monkeypatch):
-    at_work = "0 a Running\n\nWorker status: 1 active, 0 idle"
-    monkeypatch.setattr(experiments, "_queue_status", lambda: at_work)
-    monkeypatch.setattr(experiments, "_FEWEST_SECONDS", 0)
-    assert experiments._abandoned(["a"], at_work.replace("1 active", "0 active")) == set()
+def here(folder):
+    """The processes of a folder: DVC's workers, and what they started."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(folder):
+                found.append(process)
+    return [process for process in found if process.pid != os.getpid()]
 
 
 def test_of_experiments_of_one_name_the_newest_comes_last(sweeping, monkeypatch):
