@@ -84,7 +84,8 @@ def has_gpu() -> bool:
 
 
 def _is_for_cpus() -> bool:
-    """Whether the TensorFlow that is installed knows no GPU, as that of `requirements.txt`."""
+    """Whether the TensorFlow that is installed knows no GPU, as that of `requirements.txt` on
+    Linux."""
     with suppress(PackageNotFoundError):
         return bool(version("tensorflow-cpu"))
     return False

@@ -19,7 +19,7 @@ def extractor(network: Network, *, image_size: int, views: Sequence[str]) -> Ext
     Each thread decodes an image, resizes it and computes its features.
 
     Args:
-        network: the feature network; the first of its sizes is `image_size`.
+        network: the feature network; takes images of `image_size`.
         image_size: pixels.
         views: the symmetries in which each image is shown.
     """

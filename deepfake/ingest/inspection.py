@@ -243,10 +243,13 @@ def _by_tables(folder: FolderParams, found: list[Table]) -> list[FolderParams]:
 def _guess(folder: FolderParams, found: list[Table], limits: ArchiveParams) -> FolderParams | None:
     """Parameters that read a table whose two labels may mean anything, if they can be used: the
     first as real. Columns that are called labels come first."""
+    names = layouts.ClassNames(folder.real, folder.fake)
     columns = sorted(_columns(found), key=lambda pair: "label" not in pair[0].label_column.lower())
     for csv, values in columns:
         if not all(value and shown_text(value) == value for value in values):
             continue
+        if any(names.label(value) is not None for value in values):
+            continue  # only one of them is unknown, and can be added to its class
         real, fake = values
         update = {"csv": csv, "real": [real], "fake": [fake]}
         with (

@@ -65,6 +65,7 @@ def initial(
     """
     if wanted == "random":
         return _random(new, preprocess), "random"
+    was_there = file.exists()  # Keras deletes one that is damaged before it downloads it again
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
@@ -78,10 +79,11 @@ def initial(
         reason = error
     finally:
         socket.setdefaulttimeout(previous)
-    if file.exists():
+    if was_there:
         raise PipelineError(
             f"backbone.weights: {file} cannot be read ({reason}): it is damaged or incomplete, or "
-            "of another network. Delete it, so that it is downloaded again, or copy it again"
+            "of another network. Delete it if it is still there, so that it is downloaded again, "
+            "or copy it again"
         )
     if wanted == "auto":
         return _random(new, preprocess), "random"

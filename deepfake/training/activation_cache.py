@@ -90,7 +90,8 @@ class ActivationCache:
     def fill(self, images: Path | str, split: str, batch_size: int) -> None:
         """Cache as many images as fit within the limit, and leave room on the disk.
 
-        Always in the same batches, so that a run that continues another reads the same bits.
+        Always in the same batches, so that a run that continues another reads the same bits, as
+        long as the disk has the room.
         """
         free = max(0, shutil.disk_usage(self._folder).free - _LEFT_FREE)
         total = min(shards.count(images, split), min(self._limit, free) // self._image_bytes)

@@ -1,7 +1,7 @@
 """OpenVINO computes what Keras does."""
 
 import os
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import openvino
@@ -141,11 +141,12 @@ def test_a_gpu_that_the_installed_tensorflow_does_not_know_is_no_gpu(monkeypatch
             count._obj.value = 1
             return 0
 
+    def no_package(name):
+        raise PackageNotFoundError(name)
+
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(extraction.ctypes, "CDLL", lambda name: Cuda())
-    monkeypatch.setattr(extraction, "_is_for_cpus", lambda: False)
+    monkeypatch.setattr(extraction, "version", no_package)
     assert extraction.chosen_engine("auto", "auto") == "tensorflow"
-    monkeypatch.undo()
-    monkeypatch.setattr(extraction.ctypes, "CDLL", lambda name: Cuda())
-    assert extraction._is_for_cpus() == (find_spec("nvidia") is None)
-    assert extraction.has_gpu() != extraction._is_for_cpus()
+    monkeypatch.setattr(extraction, "version", {"tensorflow-cpu": "2"}.__getitem__)
+    assert extraction.chosen_engine("auto", "auto") == "openvino"

@@ -338,7 +338,7 @@ def test_a_fault_of_the_table_that_is_given_is_told(tmp_path: Path) -> None:
     assert any("'nowhere.png' names an image that is not there" in line for line in found["fault"])
 
 
-@pytest.mark.parametrize("labels", [["", "x"], ["a", "b", "c"]])
+@pytest.mark.parametrize("labels", [["", "x"], ["a", "b", "c"], ["fake", "genuine"]])
 def test_labels_that_cannot_be_used_get_no_command(tmp_path: Path, labels: list[str]) -> None:
     found = page(write(tmp_path / "source", table_of(labels)))
     assert found["use"][0].startswith("name the classes: ")
