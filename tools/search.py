@@ -8,8 +8,6 @@ given more trials, continues.
 import itertools
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,34 +39,19 @@ def run(sweep: Sweep, executor: str = "local") -> tuple[dict[str, Overrides], di
         finished experiments by name.
 
     Raises:
-        PipelineError: a value in the space is not allowed, or the study belongs to another space.
-            Nothing has run then.
+        PipelineError: a value in the space is not allowed, the study belongs to another space, or
+            another process runs its trials. Nothing has run then.
     """
     check(sweep)
     study = open_study(sweep)
-    with _alone(sweep):
-        _run_trials(study, sweep, executor)
+    try:
+        with FileLock(STUDIES / f"{sweep.name}.lock", timeout=0):
+            _run_trials(study, sweep, executor)
+    except Timeout:
+        raise PipelineError(f"another process is running the search {sweep.name}") from None
     tried = dict(_experiment(sweep, trial.params) for trial in _trials(study, sweep))
     named = {name: overrides for name, overrides in tried.items() if _allowed(name, overrides)}
     return named, experiments.finished(experiments.parameters(named))
-
-
-@contextmanager
-def _alone(sweep: Sweep) -> Iterator[None]:
-    """Let one process at a time run trials of the study.
-
-    Raises:
-        PipelineError: another one does.
-    """
-    lock = FileLock(STUDIES / f"{sweep.name}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise PipelineError(f"another process is running the search {sweep.name}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _run_trials(study: "optuna.Study", sweep: Sweep, executor: str) -> None:

@@ -49,7 +49,11 @@ def main() -> None:
 
 
 def _require_free(port: int) -> None:
-    """Raise a `PipelineError` if another program listens at the port."""
+    """Raise a `PipelineError` if another program listens at the port.
+
+    It connects, where `serving.listening.listen` binds: macOS may let a program bind a port at
+    which AirPlay listens.
+    """
     with socket.socket() as tried:
         tried.settimeout(5)
         if tried.connect_ex(("127.0.0.1", port)) == 0:

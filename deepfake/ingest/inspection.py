@@ -251,13 +251,10 @@ def _guess(folder: FolderParams, found: list[Table], limits: ArchiveParams) -> F
         if any(names.label(value) is not None for value in values):
             continue  # only one of them is unknown, and can be added to its class
         real, fake = values
-        update = {"csv": csv, "real": [real], "fake": [fake]}
-        with (
-            suppress(PipelineError),
-            open_folder(folder.model_copy(update=update), limits) as source,
-        ):
+        guess = folder.model_copy(update={"csv": csv, "real": [real], "fake": [fake]})
+        with suppress(PipelineError), open_folder(guess, limits) as source:
             source.offer()
-            return folder.model_copy(update=update)
+            return guess
     return None
 
 

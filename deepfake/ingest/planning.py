@@ -71,10 +71,11 @@ def make_plan(source: Source, params: DataParams, seed: int) -> Plan:
 
 
 def check_offer(offer: Offer, params: DataParams, seed: int) -> None:
-    """Refuse images of which a class would be empty in some split, without reading any.
+    """Check, without reading an image, that every split has images of both classes.
 
     Raises:
-        PipelineError: as `make_plan` does, which knows of duplicates, too.
+        PipelineError: a class is empty in some split. `make_plan`, which also finds duplicates, may
+            still refuse what passes here.
     """
     entries = _limited_by_source(offer.entries, params, seed)
     placed = _split_by_source(entries, [], params, seed)

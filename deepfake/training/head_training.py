@@ -97,7 +97,7 @@ def train_head(
         task = _Task(rows, scaling, train.labels, valid, params, seed, on_epoch)
         return _solve(task) if params.linear else _train(task, work / "head.npz")
     finally:
-        file.unlink(missing_ok=True)  # it is large, and a run that continues makes it anew
+        file.unlink(missing_ok=True)  # it is large, and a resumed run writes it again
 
 
 @dataclass(frozen=True)
